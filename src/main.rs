@@ -1,0 +1,7 @@
+//! Hands the arguments to the library and returns its exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    toolmaster::main()
+}

@@ -1,0 +1,3 @@
+//! Sticks: what is on a device (probe), whether it is ours (role), and the chain of types from one to the other.
+
+pub mod probe;
