@@ -1,0 +1,133 @@
+//! The one reading of the clock: now, the site's offset from UTC, and the forms in which times are written.
+//! Only user of `time`. Read before any thread is started, because the local offset can't be had safely after.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
+
+/// 2000-01-01T00:00:00Z: no time before it is believed (SPEC 6).
+pub const YEAR_2000: i64 = 946_684_800;
+/// Seconds of a day.
+pub const DAY: i64 = 86_400;
+
+/// Now, and the site's offset.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    offset: UtcOffset,
+}
+
+impl Clock {
+    /// Reads the site's offset (`TZ`, `/etc/localtime`); UTC where there is none.
+    pub fn read() -> Clock {
+        Clock { offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC) }
+    }
+
+    /// Seconds since 1970 (negative before it).
+    pub fn now(&self) -> i64 {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// The site's offset from UTC in minutes, as FAT's local times need it.
+    pub fn offset_minutes(&self) -> i32 {
+        self.offset.whole_seconds() / 60
+    }
+
+    fn local(&self, seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH).to_offset(self.offset)
+    }
+
+    /// `2026-01-31T02:30:00+09:00`, the form of log lines and records.
+    pub fn log_time(&self, seconds: i64) -> String {
+        let form = format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second][offset_hour sign:mandatory]:[offset_minute]"
+        );
+        self.local(seconds).format(&form).unwrap_or_default()
+    }
+
+    /// `2026-01-31_023000`, the form of directory names.
+    pub fn dir_name(&self, seconds: i64) -> String {
+        let form = format_description!("[year]-[month]-[day]_[hour][minute][second]");
+        self.local(seconds).format(&form).unwrap_or_default()
+    }
+}
+
+/// Unix seconds of an RFC 3339 time, or nothing if the text is none.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+}
+
+/// What is known of the clock's truth (SPEC 8).
+#[derive(Clone, Copy, Debug)]
+pub struct Belief {
+    /// What the clock says, unix seconds.
+    pub now: i64,
+    /// The newest time on record that counts, 0 if there is none.
+    pub newest: i64,
+    /// Whether the clock may decide anything.
+    pub believed: bool,
+}
+
+impl Belief {
+    /// *Pure.* `sure`: the clock is synchronised, or an operator confirmed it; then later records do not count.
+    pub fn new(now: i64, newest: i64, sure: bool) -> Belief {
+        let newest = if sure && newest > now { 0 } else { newest };
+        let year_beyond = newest > 0 && now > newest + 366 * DAY;
+        let believed = now >= YEAR_2000 && now >= newest && (sure || !year_beyond);
+        Belief { now, newest, believed }
+    }
+
+    /// Whether a time that a file claims can be true: from 2000 to a day after the later of now and the newest record.
+    pub fn plausible(&self, seconds: i64) -> bool {
+        seconds >= YEAR_2000 && seconds <= self.now.max(self.newest).saturating_add(DAY)
+    }
+
+    /// A time later than all that is known; a clock that is not believed has no say.
+    pub fn next(&self, others: &[i64]) -> i64 {
+        let now = if self.believed { self.now } else { YEAR_2000 };
+        others.iter().fold(now.max(self.newest), |a, b| a.max(*b)).saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_790_000_000;
+
+    #[test]
+    fn a_clock_is_believed_between_its_records() {
+        assert!(Belief::new(NOW, 0, false).believed, "nothing on record");
+        assert!(Belief::new(NOW, NOW - 5, false).believed);
+        assert!(!Belief::new(NOW, NOW + 5, false).believed, "earlier than the newest record");
+        assert!(!Belief::new(NOW, NOW - 400 * DAY, false).believed, "a year beyond, not synchronised");
+        assert!(Belief::new(NOW, NOW - 400 * DAY, true).believed);
+        assert!(!Belief::new(100, 0, false).believed, "1970");
+        assert!(!Belief::new(100, 0, true).believed, "1970, whoever says so");
+    }
+
+    #[test]
+    fn a_sure_clock_forgets_later_records() {
+        let belief = Belief::new(NOW, 4_070_908_800, true);
+        assert!(belief.believed);
+        assert_eq!(belief.newest, 0);
+        assert!(!belief.plausible(4_070_908_800));
+    }
+
+    #[test]
+    fn an_unbelieved_clock_does_not_poison_the_next_time() {
+        let belief = Belief::new(4_070_908_800, NOW, false);
+        assert!(!belief.believed);
+        assert_eq!(belief.next(&[NOW - 3]), NOW + 1);
+    }
+
+    #[test]
+    fn rfc3339() {
+        assert_eq!(parse_rfc3339("1970-01-01T09:00:10+09:00"), Some(10));
+        assert_eq!(parse_rfc3339("2026-01-31"), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! Settings: flags over environment over defaults (SPEC 2). *Pure*: the environment comes in as a function.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// What the stick commands need to know of this server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `SERVER_ROOT`: everything the server keeps.
+    pub server_root: PathBuf,
+    /// `SERVER_MASTER_DIR`: the tool master's dataset.
+    pub master_dir: PathBuf,
+    /// `SERVER_DOC_DIR`: the drawings' dataset.
+    pub doc_dir: PathBuf,
+    /// `USB_LOG_DIR`: the jobs' log files and `jobs.jsonl`.
+    pub log_dir: PathBuf,
+    /// `USB_INGEST_LABEL`, `USB_DIST_LABEL`, `USB_BACKUP_LABEL`.
+    pub labels: Labels,
+    /// `USB_MAX_RETRY`: attempts to unmount a stick.
+    pub max_retry: u32,
+}
+
+/// The label that each kind of stick carries.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    /// Sticks that bring data in.
+    pub ingest: String,
+    /// Sticks that carry data to terminals.
+    pub dist: String,
+    /// Sticks that hold backups.
+    pub backup: String,
+}
+
+impl Settings {
+    /// Reads the settings through `var` (an unset and an empty variable are the same).
+    ///
+    /// # Errors
+    /// `Config` for a path that is not absolute, a number that is none, a label that no stick can carry.
+    pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Settings> {
+        let var = |name: &str| var(name).filter(|value| !value.is_empty());
+        let path = |name: &'static str, default: PathBuf| match var(name) {
+            Some(value) => absolute(name, value),
+            None => Ok(default),
+        };
+        let server_root = path("SERVER_ROOT", PathBuf::from("/srv/rpi-server"))?;
+        Ok(Settings {
+            master_dir: path("SERVER_MASTER_DIR", server_root.join("master"))?,
+            doc_dir: path("SERVER_DOC_DIR", server_root.join("docviewer"))?,
+            log_dir: path("USB_LOG_DIR", server_root.join("logs"))?,
+            labels: Labels {
+                ingest: label("USB_INGEST_LABEL", var("USB_INGEST_LABEL"), "TM-INGEST")?,
+                dist: label("USB_DIST_LABEL", var("USB_DIST_LABEL"), "TM-DIST")?,
+                backup: label("USB_BACKUP_LABEL", var("USB_BACKUP_LABEL"), "TM-BACKUP")?,
+            },
+            max_retry: number("USB_MAX_RETRY", var("USB_MAX_RETRY"), 3, 1, 100)?,
+            server_root,
+        })
+    }
+}
+
+const NEXT: &str = "correct it in /etc/default/toolmaster or on the command line";
+
+fn absolute(name: &str, value: String) -> Result<PathBuf> {
+    let path = PathBuf::from(value);
+    let plain = path.is_absolute()
+        && path != Path::new("/")
+        && !path.as_os_str().as_encoded_bytes().contains(&0)
+        && !path.components().any(|part| part.as_os_str() == "..");
+    if plain {
+        Ok(path)
+    } else {
+        Err(Error::Config { why: format!("{name} must be an absolute path without \"..\", below /"), next: NEXT })
+    }
+}
+
+/// A label fits ext's 16 bytes, the longest of the filesystems that a stick may have.
+fn label(name: &str, value: Option<String>, default: &str) -> Result<String> {
+    let value = value.unwrap_or_else(|| default.to_owned());
+    if value.len() <= 16 && value.chars().all(|c| !c.is_control()) {
+        Ok(value)
+    } else {
+        Err(Error::Config { why: format!("{name} must be a label of at most 16 bytes"), next: NEXT })
+    }
+}
+
+fn number(name: &str, value: Option<String>, default: u32, min: u32, max: u32) -> Result<u32> {
+    let Some(value) = value else { return Ok(default) };
+    match value.trim().parse::<u32>() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(Error::Config { why: format!("{name} must be a number from {min} to {max}"), next: NEXT }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Settings> {
+        Settings::read(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn defaults_hang_on_the_root() {
+        let settings = read(&[("SERVER_ROOT", "/data"), ("USB_LOG_DIR", "")]).unwrap();
+        assert_eq!(settings.master_dir, Path::new("/data/master"));
+        assert_eq!(settings.log_dir, Path::new("/data/logs"));
+        assert_eq!(settings.labels.ingest, "TM-INGEST");
+        assert_eq!(settings.max_retry, 3);
+    }
+
+    #[test]
+    fn nonsense_is_a_configuration_error() {
+        for bad in [
+            ("SERVER_ROOT", "data"),
+            ("SERVER_ROOT", "/"),
+            ("SERVER_DOC_DIR", "/srv/../etc"),
+            ("USB_MAX_RETRY", "many"),
+            ("USB_MAX_RETRY", "0"),
+            ("USB_INGEST_LABEL", "THIS-LABEL-IS-TOO-LONG"),
+            ("USB_INGEST_LABEL", "A\nB"),
+        ] {
+            assert_eq!(read(&[bad]).unwrap_err().exit_code(), 78, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Text that is safe to print: names from a stick can hold anything, and a log line must stay one line (SPEC 4, 8).
+
+use std::fmt;
+
+/// Bytes of a name or a message, shown so that no terminal or log reader can be fooled: control characters,
+/// line separators, text-direction marks and what is not UTF-8 appear as escapes.
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if unprintable(c) {
+                    write!(f, "{}", c.escape_unicode())?;
+                } else {
+                    write!(f, "{c}")?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters (C0, C1, DEL), separators that start a line, and marks that reorder text.
+fn unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A number of bytes as a person reads it: `812 B`, `1.4 MiB`.
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut value = self.0 as f64;
+        let mut unit = UNITS[0];
+        for next in &UNITS[1..] {
+            if value < 1024.0 {
+                break;
+            }
+            value /= 1024.0;
+            unit = next;
+        }
+        if unit == "B" { write!(f, "{} B", self.0) } else { write!(f, "{value:.1} {unit}") }
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes of a hexadecimal text, or nothing if it is none.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if digits.len() % 2 != 0 {
+        return None;
+    }
+    let digit = |c: &u8| (*c as char).to_digit(16).map(|d| d as u8);
+    digits.chunks(2).map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_forge_a_line() {
+        assert_eq!(Shown(b"a\nb\x1b[2J").to_string(), "a\\u{a}b\\u{1b}[2J");
+        assert_eq!(Shown(b"\xffx").to_string(), "\\xffx");
+        assert_eq!(Shown("図面.pdf".as_bytes()).to_string(), "図面.pdf");
+        assert_eq!(Shown("a\u{202e}fdp".as_bytes()).to_string(), "a\\u{202e}fdp");
+    }
+
+    #[test]
+    fn bytes_and_hex() {
+        assert_eq!(Bytes(812).to_string(), "812 B");
+        assert_eq!(Bytes(1_468_006).to_string(), "1.4 MiB");
+        assert_eq!(unhex(&hex(&[0, 0xab, 255])), Some(vec![0, 0xab, 255]));
+        assert_eq!(unhex("0"), None);
+        assert_eq!(unhex("zz"), None);
+    }
+}
