@@ -1,7 +1,7 @@
 //! The harness of the tests on real sticks: loop devices with ext4 on them (`stick`), a server's directories and the runs
 //! on it (`server`), trees of files and their snapshots (`tree`).
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,11 +9,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub mod call;
 pub mod server;
 pub mod stick;
 pub mod tree;
 
-pub use server::Server;
+pub use call::Call;
+pub use server::{Run, Server};
 pub use stick::Stick;
 pub use tree::Tree;
 
@@ -35,8 +37,8 @@ pub fn files<const N: usize>(list: [(&str, &str); N]) -> BTreeMap<String, String
 /// Runs a program of the system and returns its output; a missing one is a failure that says what to install.
 pub fn tool(program: &str, arguments: &[&str]) -> String {
     let package = match program {
-        "mkfs.ext4" | "debugfs" => "e2fsprogs",
-        "mkswap" | "losetup" | "unshare" => "util-linux",
+        "mkfs.ext4" | "debugfs" | "dumpe2fs" => "e2fsprogs",
+        "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" => "util-linux",
         "sfdisk" => "fdisk",
         "mkfs.vfat" => "dosfstools",
         other => other,

@@ -53,7 +53,10 @@ impl Stick {
     }
 
     fn attach(dir: TempDir, options: &[&str]) -> Stick {
-        assert!(Path::new("/run/etc-upper").exists(), "run the tests with cargo inside the checkout (scripts/in-namespace)");
+        assert!(
+            Path::new("/run/etc-upper").exists(),
+            "run the tests with cargo inside the checkout (scripts/in-namespace)"
+        );
         let image = dir.path().join("stick.img");
         let mut arguments = vec!["--find", "--show"];
         arguments.extend(options);
@@ -153,7 +156,8 @@ pub fn mkfs(image: &str, label: &str) {
 pub fn mounts_below_run_of(device: &str) -> usize {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let ours = |line: &&str| {
-        line.contains(" /run/toolmaster") && line.split(" - ").nth(1).is_some_and(|end| end.contains(&format!(" {device} ")))
+        line.contains(" /run/toolmaster")
+            && line.split(" - ").nth(1).is_some_and(|end| end.contains(&format!(" {device} ")))
     };
     mounts.lines().filter(ours).count()
 }

@@ -158,7 +158,9 @@ pub fn set_mtime(path: &Path, mtime: i64) {
 /// Calls `see` for every entry below `root` in name order, the root itself first. Changes no atime.
 fn walk(root: &Path, below: &Path, see: &mut impl FnMut(&Path, &fs::Metadata)) {
     let here = if below == Path::new("") { root.to_owned() } else { root.join(below) };
-    let Ok(metadata) = here.symlink_metadata() else { return };
+    let Ok(metadata) = here.symlink_metadata() else {
+        return;
+    };
     see(below, &metadata);
     if !metadata.is_dir() {
         return;
