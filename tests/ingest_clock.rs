@@ -69,6 +69,16 @@ fn whatever_the_clock_says_an_edit_since_the_base_wins_and_does_not_poison_the_r
 }
 
 #[test]
+fn in_2099_a_halved_stick_with_a_newer_meta_stays_undecided() {
+    let (server, stick) = in_step();
+    stick.edit(|root| {
+        root.sub("master").remove("a.csv").remove("b.csv").meta(ago(60));
+    });
+    assert_undecided(&server, &stick, |call| call.clock(IN_2099));
+    server.run(&stick).done().outcome("master", "stick wins");
+}
+
+#[test]
 fn whatever_the_clock_says_a_new_server_is_filled() {
     for clock in [IN_1970, IN_2099] {
         let (server, stick) = (Server::new(), Stick::ingest());

@@ -87,6 +87,30 @@ fn when_both_changed_and_the_server_is_newer_the_sticks_edit_is_kept() {
 }
 
 #[test]
+fn when_both_changed_and_neither_meta_the_server_wins_and_the_sticks_edit_is_kept() {
+    let (server, stick) = edited_on_the_stick();
+    server.master().file("b.csv", "server", ago(50));
+    server.run(&stick).done().outcome("master", "server wins").says("both");
+    let kept = undo_with(&server, "stick/master").expect("the stick's old master is in undo/");
+    assert_eq!(kept.sub("stick/master").text("a.csv"), "edited");
+}
+
+#[test]
+fn the_same_edit_on_both_sides_is_nothing_to_do() {
+    let (server, stick) = edited_on_the_stick();
+    server.master().file("a.csv", "edited", ago(50));
+    server.run(&stick).done().outcome("master", "nothing");
+}
+
+#[test]
+fn an_edit_on_the_stick_wins_over_an_unchanged_server_with_a_newer_meta() {
+    let (server, stick) = edited_on_the_stick();
+    server.master().meta(ago(10));
+    server.run(&stick).done().outcome("master", "stick wins");
+    assert_eq!(server.master().text("a.csv"), "edited");
+}
+
+#[test]
 fn a_tie_goes_to_the_server() {
     let (server, stick) = (Server::new(), Stick::ingest());
     stick.edit(|root| sample(root, ago(100)));
@@ -152,6 +176,28 @@ fn force_lets_the_stick_win_though_it_is_older() {
     server.master().file("a.csv", "server", ago(10)).meta(ago(10));
     server.run(&stick).flag("--force").done().outcome("master", "stick wins");
     assert_eq!(server.master().files(), sample_master());
+}
+
+#[test]
+fn force_overrides_what_rule_3_would_refuse() {
+    let (server, stick) = in_step();
+    stick.edit(|root| {
+        root.sub("master").remove("a.csv").remove("b.csv");
+    });
+    stick.debugfs("set_super_value state 0");
+    server.run(&stick).fails(2);
+    server.run(&stick).flag("--force").done().outcome("master", "stick wins");
+    assert_eq!(server.master().files(), files([("sub/c.csv", "c1")]));
+}
+
+#[test]
+fn force_invents_no_dataset_that_the_stick_does_not_have() {
+    let (server, stick) = in_step();
+    stick.edit(|root| {
+        root.remove("docviewer");
+    });
+    server.run(&stick).flag("--force").done().outcome("docviewer", "missing");
+    assert_eq!(server.docviewer().files(), files([("plan.pdf", "p1")]));
 }
 
 #[test]

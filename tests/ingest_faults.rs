@@ -13,13 +13,6 @@ use common::{Server, Stick, Tree, ago, in_step, undo_with};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::Signal;
 
-/// Where a device is mounted below `/run/toolmaster`.
-fn mountpoint(stick: &Stick) -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let line = mounts.lines().find(|line| line.starts_with(&format!("{} /run/toolmaster", stick.device())))?;
-    line.split(' ').nth(1).map(PathBuf::from)
-}
-
 /// How many entries there are below a directory that may vanish meanwhile.
 fn entries(directory: &Path) -> usize {
     let Ok(list) = fs::read_dir(directory) else {
@@ -32,14 +25,14 @@ fn entries(directory: &Path) -> usize {
 fn stop_in_write_back(run: &mut Running, stick: &Stick) -> PathBuf {
     let mut before = None;
     run.until("it writes to the stick", || {
-        let Some(place) = mountpoint(stick) else {
+        let Some(place) = stick.mountpoint() else {
             return false;
         };
         let now = entries(&place);
         now > *before.get_or_insert(now) + 50
     });
     run.signal(Signal::STOP);
-    mountpoint(stick).expect("stopped while the stick is mounted")
+    stick.mountpoint().expect("stopped while the stick is mounted")
 }
 
 /// Adds many small files.

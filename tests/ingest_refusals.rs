@@ -20,7 +20,7 @@ fn assert_refused(server: &Server, stick: &Stick, device: &str) {
     assert_eq!(run.job["result"], "refused", "{run}");
     assert_eq!(server.data(), before.0);
     assert!(stick.bytes() == before.1, "the refused stick changed");
-    assert_eq!(common::stick::mounts_below_run_of(device), 0);
+    assert_eq!(common::stick::mountpoint_of(device), None);
 }
 
 /// A server with data, and a stick like [`Stick::ingest`] with newer data, changed by `change`.
@@ -167,7 +167,7 @@ fn a_partitioned_stick_is_taken_by_its_partition_and_refused_as_a_whole() {
     assert_refused(&server, &stick, stick.device());
     server.call(&["ingest", "--device", &stick.partition(1)]).done();
     assert_eq!(server.docviewer().files(), files([("plan.pdf", "p1")]));
-    assert_eq!(common::stick::mounts_below_run_of(&stick.partition(1)), 0);
+    assert_eq!(common::stick::mountpoint_of(&stick.partition(1)), None);
 }
 
 #[test]

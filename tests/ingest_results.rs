@@ -137,6 +137,17 @@ fn a_directory_takes_the_place_of_a_file_and_a_file_that_of_a_directory() {
 }
 
 #[test]
+fn the_loser_gets_the_winners_directories_too() {
+    let (server, stick) = in_step();
+    server.master().dir("only/server");
+    stick.edit(|root| {
+        root.sub("master").file("a.csv", "edited", ago(60)).dir("only-stick/empty");
+    });
+    server.run(&stick).done().outcome("master", "stick wins");
+    assert!(server.master().has("only-stick/empty") && !server.master().has("only"));
+}
+
+#[test]
 fn the_replaced_server_dataset_is_in_undo_with_its_times() {
     let (server, stick) = in_step();
     let before = server.master().snapshot();

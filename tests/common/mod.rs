@@ -56,10 +56,16 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
 /// `master`: `a.csv` "a1", `b.csv` "b1", `sub/c.csv` "c1"; `docviewer`: `plan.pdf` "p1".
 pub fn in_step() -> (Server, Stick) {
     let server = Server::new();
+    let stick = stick_in_step(&server);
+    (server, stick)
+}
+
+/// Fills a new server from a new stick, as an ingest an hour ago did it.
+pub fn stick_in_step(server: &Server) -> Stick {
     let stick = Stick::ingest();
     stick.edit(|root| sample(root, ago(2 * 3600)));
     server.run(&stick).clock("-3600").done();
-    (server, stick)
+    stick
 }
 
 /// Writes the two datasets of [`in_step`] below `root`, with meta.json and files of one time.

@@ -14,7 +14,7 @@ use super::{Call, Stick, Tree};
 pub struct Server {
     root: PathBuf,
     // Dropped in this order: the mount before its device.
-    _disk: Option<(Mounted, Stick)>,
+    disk: Option<(Mounted, Stick)>,
     _dir: Option<TempDir>,
 }
 
@@ -22,16 +22,30 @@ impl Server {
     /// A new server: a root directory and nothing in it.
     pub fn new() -> Server {
         let dir = tempfile::tempdir().unwrap();
-        Server { root: dir.path().to_owned(), _disk: None, _dir: Some(dir) }
+        Server { root: dir.path().to_owned(), disk: None, _dir: Some(dir) }
     }
 
     /// The same on a disk of that size.
     pub fn on_disk(mib: u64) -> Server {
-        let disk = Stick::blank("server", mib);
+        let server = Server::booted_from(Stick::blank("server", mib));
+        fs::create_dir(&server.root).unwrap();
+        server
+    }
+
+    /// The server that starts after a power cut at this instant: what is on the disk, and no more.
+    pub fn after_power_cut(&self) -> Server {
+        let (_, disk) = self.disk.as_ref().expect("a server on a disk of its own");
+        Server::booted_from(disk.copy())
+    }
+
+    fn booted_from(disk: Stick) -> Server {
         let place = Mounted::new(disk.device(), MountFlags::empty(), "");
-        let root = place.0.path().join("root");
-        fs::create_dir(&root).unwrap();
-        Server { root, _disk: Some((place, disk)), _dir: None }
+        Server { root: place.0.path().join("root"), disk: Some((place, disk)), _dir: None }
+    }
+
+    /// Makes durable what the test wrote.
+    pub fn sync(&self) {
+        rustix::fs::syncfs(fs::File::open(&self.root).unwrap()).unwrap();
     }
 
     /// The tree of everything.

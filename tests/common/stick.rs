@@ -85,7 +85,16 @@ impl Stick {
 
     fn copied(&self, options: &[&str]) -> Stick {
         let dir = tempfile::tempdir().unwrap();
-        fs::copy(self.image(), dir.path().join("stick.img")).unwrap();
+        // The kernel may be writing: only what was the same twice was so at one instant.
+        let mut bytes = fs::read(self.image()).unwrap();
+        loop {
+            let again = fs::read(self.image()).unwrap();
+            if again == bytes {
+                break;
+            }
+            bytes = again;
+        }
+        fs::write(dir.path().join("stick.img"), bytes).unwrap();
         Stick::attach(dir, options)
     }
 
@@ -136,9 +145,14 @@ impl Stick {
         result
     }
 
-    /// Whether this device is mounted anywhere below `/run/toolmaster`.
+    /// Where this device is mounted below `/run/toolmaster`.
+    pub fn mountpoint(&self) -> Option<PathBuf> {
+        mountpoint_of(self.device())
+    }
+
+    /// Whether it is mounted there.
     pub fn is_mounted(&self) -> bool {
-        mounts_below_run_of(self.device()) > 0
+        self.mountpoint().is_some()
     }
 
     /// Changes the filesystem's own structures.
@@ -152,14 +166,11 @@ pub fn mkfs(image: &str, label: &str) {
     tool("mkfs.ext4", &["-q", "-F", "-b", "4096", "-I", "256", "-L", label, image]);
 }
 
-/// How many mounts of a device there are below `/run/toolmaster`.
-pub fn mounts_below_run_of(device: &str) -> usize {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let ours = |line: &&str| {
-        line.contains(" /run/toolmaster")
-            && line.split(" - ").nth(1).is_some_and(|end| end.contains(&format!(" {device} ")))
-    };
-    mounts.lines().filter(ours).count()
+/// Where a device is mounted below `/run/toolmaster`.
+pub fn mountpoint_of(device: &str) -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let start = format!("{device} /run/toolmaster");
+    mounts.lines().find(|line| line.starts_with(&start))?.split(' ').nth(1).map(PathBuf::from)
 }
 
 /// An ext4 device on a directory of its own.
