@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DAY, Server, Stick, ago, files, in_step, sample, sample_master, undo_with};
+use common::{DAY, Server, Stick, ago, files, in_step, marked_as_lost, sample, sample_master, undo_with};
 
 /// Sides that met an hour ago; then the stick's `a.csv` was edited, meta.json forgotten.
 fn edited_on_the_stick() -> (Server, Stick) {
@@ -21,6 +21,7 @@ fn an_edit_on_the_stick_wins_though_its_meta_was_forgotten() {
     server.run(&stick).done().outcome("master", "stick wins").outcome("docviewer", "nothing");
     assert_eq!(server.master().text("a.csv"), "edited");
     assert_eq!(server.master().files().len(), 3);
+    assert!(!marked_as_lost(&undo_with(&server, "master").unwrap(), "master"), "the server had not changed");
 }
 
 #[test]
@@ -72,6 +73,7 @@ fn when_both_changed_the_newer_meta_wins_and_the_loser_is_kept() {
     assert_eq!(server.master().files(), files([("a.csv", "edited"), ("b.csv", "b1"), ("sub/c.csv", "c1")]));
     let kept = undo_with(&server, "master").expect("the server's old master is in undo/");
     assert_eq!(kept.sub("master").text("b.csv"), "server");
+    assert!(marked_as_lost(&kept, "master"));
 }
 
 #[test]
@@ -84,6 +86,7 @@ fn when_both_changed_and_the_server_is_newer_the_sticks_edit_is_kept() {
     assert_eq!(stick.read(|root| root.sub("master").files()), expected);
     let kept = undo_with(&server, "stick/master").expect("the stick's old master is in undo/");
     assert_eq!(kept.sub("stick/master").text("a.csv"), "edited");
+    assert!(marked_as_lost(&kept.sub("stick"), "master"));
 }
 
 #[test]
@@ -93,6 +96,7 @@ fn when_both_changed_and_neither_meta_the_server_wins_and_the_sticks_edit_is_kep
     server.run(&stick).done().outcome("master", "server wins").says("both");
     let kept = undo_with(&server, "stick/master").expect("the stick's old master is in undo/");
     assert_eq!(kept.sub("stick/master").text("a.csv"), "edited");
+    assert!(marked_as_lost(&kept.sub("stick"), "master"));
 }
 
 #[test]

@@ -85,3 +85,10 @@ pub fn undo_with(server: &Server, inner: impl AsRef<Path>) -> Option<Tree> {
     runs.sort();
     runs.into_iter().rev().map(Tree::at).find(|run| run.path(inner.as_ref()).exists())
 }
+
+/// Whether a run's record in `undo/` says that what it keeps there had changed and lost: that turns `status` red.
+pub fn marked_as_lost(run: &Tree, dataset: &str) -> bool {
+    let record: serde_json::Value = serde_json::from_str(&run.text(format!("{dataset}.json"))).unwrap();
+    assert_eq!(record["acknowledged"], false, "nobody has seen it yet");
+    record["lost"].as_bool().unwrap()
+}
