@@ -155,10 +155,11 @@ fn a_newline_in_a_name_forges_no_log_line() {
     });
     let plan = server.run(&stick).flag("--dry-run").done();
     assert_eq!(
-        plan.stderr.matches("\ningest completed").count() + plan.stderr.matches("] ingest completed").count(),
+        plan.stderr.lines().filter(|line| line.ends_with("ingest completed (dry_run=1 force=0)")).count(),
         1,
         "{plan}"
     );
+    assert!(!plan.stderr.lines().any(|line| line.starts_with("2026")), "{plan}");
     assert!(!plan.stderr.contains('\u{1b}'), "{plan}");
     let run = server.run(&stick).done();
     assert_eq!(

@@ -138,7 +138,7 @@ fn a_log_that_cannot_be_written_does_not_stop_the_job() {
             root.dir("logs/usb_ingest.log").dir("logs/jobs.jsonl");
         },
         |root| {
-            root.dir("logs").link("logs/usb_ingest.log", "/dev/full").link("logs/jobs.jsonl", "/dev/full");
+            root.link("logs", "/proc");
         },
     ];
     for spoil in spoils {
