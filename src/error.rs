@@ -70,7 +70,8 @@ pub enum Error {
 }
 
 /// Shown by `--help` of every command.
-pub const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 refused; 3 nothing to work from; 64 usage; 75 busy, try again; 78 configuration.";
+pub const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 failed; 2 refused; 3 nothing to work from; 64 usage; 75 busy, try again; 78 configuration.";
 
 impl Error {
     /// An operation on a path that the system refused.
@@ -105,7 +106,9 @@ impl Error {
     fn io_advice(source: &io::Error) -> &'static str {
         match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::NOSPC) => "make room there and run it again",
-            Some(rustix::io::Errno::IO) => "the medium has a read or write error: copy what can be read, use another one",
+            Some(rustix::io::Errno::IO) => {
+                "the medium has a read or write error: copy what can be read, use another one"
+            }
             Some(rustix::io::Errno::ROFS) => "it is write-protected: unlock it, or check it on a PC",
             Some(rustix::io::Errno::NODEV | rustix::io::Errno::NXIO) => "the stick is gone: plug it in again",
             Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => "run it with sudo",

@@ -85,7 +85,9 @@ fn label(name: &str, value: Option<String>, default: &str) -> Result<String> {
 }
 
 fn number(name: &str, value: Option<String>, default: u32, min: u32, max: u32) -> Result<u32> {
-    let Some(value) = value else { return Ok(default) };
+    let Some(value) = value else {
+        return Ok(default);
+    };
     match value.trim().parse::<u32>() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(Error::Config { why: format!("{name} must be a number from {min} to {max}"), next: NEXT }),

@@ -61,7 +61,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The bytes of a hexadecimal text, or nothing if it is none.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |c: &u8| (*c as char).to_digit(16).map(|d| d as u8);
