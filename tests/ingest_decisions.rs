@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DAY, Server, Stick, ago, files, in_step, marked_as_lost, sample, sample_master, undo_with};
+use common::{DAY, Server, Stick, ago, files, in_step, kept, sample, sample_master};
 
 /// Sides that met an hour ago; then the stick's `a.csv` was edited, meta.json forgotten.
 fn edited_on_the_stick() -> (Server, Stick) {
@@ -21,7 +21,7 @@ fn an_edit_on_the_stick_wins_though_its_meta_was_forgotten() {
     server.run(&stick).done().outcome("master", "stick wins").outcome("docviewer", "nothing");
     assert_eq!(server.master().text("a.csv"), "edited");
     assert_eq!(server.master().files().len(), 3);
-    assert!(!marked_as_lost(&undo_with(&server, "master").unwrap(), "master"), "the server had not changed");
+    assert!(!kept(&server, "server", "master").unwrap().1, "the server had not changed");
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn when_both_changed_the_newer_meta_wins_and_the_loser_is_kept() {
     let run = server.run(&stick).done();
     run.outcome("master", "stick wins").says("both");
     assert_eq!(server.master().files(), files([("a.csv", "edited"), ("b.csv", "b1"), ("sub/c.csv", "c1")]));
-    let kept = undo_with(&server, "master").expect("the server's old master is in undo/");
-    assert_eq!(kept.sub("master").text("b.csv"), "server");
-    assert!(marked_as_lost(&kept, "master"));
+    let (old, lost) = kept(&server, "server", "master").expect("the server's old master is in undo/");
+    assert_eq!(old.text("b.csv"), "server");
+    assert!(lost);
 }
 
 #[test]
@@ -84,9 +84,9 @@ fn when_both_changed_and_the_server_is_newer_the_sticks_edit_is_kept() {
     run.outcome("master", "server wins").says("both");
     let expected = files([("a.csv", "a1"), ("b.csv", "server"), ("sub/c.csv", "c1")]);
     assert_eq!(stick.read(|root| root.sub("master").files()), expected);
-    let kept = undo_with(&server, "stick/master").expect("the stick's old master is in undo/");
-    assert_eq!(kept.sub("stick/master").text("a.csv"), "edited");
-    assert!(marked_as_lost(&kept.sub("stick"), "master"));
+    let (old, lost) = kept(&server, "stick", "master").expect("the stick's old master is in undo/");
+    assert_eq!(old.text("a.csv"), "edited");
+    assert!(lost);
 }
 
 #[test]
@@ -94,9 +94,9 @@ fn when_both_changed_and_neither_meta_the_server_wins_and_the_sticks_edit_is_kep
     let (server, stick) = edited_on_the_stick();
     server.master().file("b.csv", "server", ago(50));
     server.run(&stick).done().outcome("master", "server wins").says("both");
-    let kept = undo_with(&server, "stick/master").expect("the stick's old master is in undo/");
-    assert_eq!(kept.sub("stick/master").text("a.csv"), "edited");
-    assert!(marked_as_lost(&kept.sub("stick"), "master"));
+    let (old, lost) = kept(&server, "stick", "master").expect("the stick's old master is in undo/");
+    assert_eq!(old.text("a.csv"), "edited");
+    assert!(lost);
 }
 
 #[test]
@@ -137,6 +137,17 @@ fn at_a_first_meeting_the_newer_meta_wins() {
         assert_eq!(server.master().files(), expected);
         assert_eq!(stick.read(|root| root.sub("master").files()), expected);
     }
+}
+
+#[test]
+fn one_datasets_new_time_does_not_hold_up_the_other() {
+    let (server, stick) = (Server::new(), Stick::ingest());
+    sample(&server.tree(), ago(60));
+    stick.edit(|root| {
+        root.sub("master").file("a.csv", "stick", ago(50)).meta(ago(50));
+        root.sub("docviewer").file("plan.pdf", "stick", ago(50)).meta(ago(50));
+    });
+    server.run(&stick).done().outcome("master", "stick wins").outcome("docviewer", "stick wins");
 }
 
 #[test]
@@ -252,7 +263,7 @@ fn an_empty_dataset_on_the_stick_is_refused_unless_forced() {
     assert_eq!(server.data(), before);
     server.run(&stick).flag("--force").done();
     assert_eq!(server.master().files(), files([]));
-    assert_eq!(undo_with(&server, "master").unwrap().sub("master").files(), sample_master());
+    assert_eq!(kept(&server, "server", "master").unwrap().0.files(), sample_master());
 }
 
 #[test]

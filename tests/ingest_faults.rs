@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::call::Running;
-use common::{Server, Stick, Tree, ago, in_step, undo_with};
+use common::{Server, Stick, Tree, ago, data_on, in_step, kept};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::Signal;
 
@@ -47,9 +47,9 @@ fn too_little_room_on_the_stick_changes_nothing_and_says_how_much_is_needed() {
     let (server, stick) = in_step();
     let size = 40 << 20;
     server.master().file("large.pdf", vec![b'x'; size], ago(60));
-    let before = (server.data(), stick.read(Tree::snapshot));
+    let before = (server.data(), data_on(&stick));
     let run = server.run(&stick).fails(1);
-    assert_eq!((server.data(), stick.read(Tree::snapshot)), before);
+    assert_eq!((server.data(), data_on(&stick)), before);
     let numbers = run.stderr.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<u64>().ok());
     assert!(numbers.clone().any(|n| n >= size as u64), "needed bytes\n{run}");
     assert!(numbers.clone().any(|n| n > 1 << 20 && n < 32 << 20), "free bytes\n{run}");
@@ -65,9 +65,9 @@ fn too_little_room_on_the_server_changes_nothing_and_says_how_much_is_needed() {
     stick.edit(|root| {
         root.sub("master").file("large.pdf", vec![b'x'; size], ago(60)).meta(ago(60));
     });
-    let before = (server.data(), stick.read(Tree::snapshot));
+    let before = (server.data(), data_on(&stick));
     let run = server.run(&stick).fails(1);
-    assert_eq!((server.data(), stick.read(Tree::snapshot)), before);
+    assert_eq!((server.data(), data_on(&stick)), before);
     assert!(
         run.stderr.split(|c: char| !c.is_ascii_digit()).any(|n| n.parse().is_ok_and(|n: usize| n >= size)),
         "{run}"
@@ -157,8 +157,8 @@ fn a_stick_pulled_during_write_back_and_edited_on_a_pc_brings_the_edits_and_gets
     assert_eq!(expected["a.csv"], "edited on the PC");
     assert_eq!(expected["b.csv"], "edited there too");
     assert_eq!(pulled.read(|root| root.sub("master").files()), expected);
-    let kept = undo_with(&server, "master/b.csv").expect("the server's b.csv is kept");
-    assert_eq!(kept.text("master/b.csv"), "server");
+    let (old, _) = kept(&server, "server", "master").expect("the server's b.csv is kept");
+    assert_eq!(old.text("b.csv"), "server");
 }
 
 /// How it is pulled: as above, without an edit, and before the journal reached the medium.
@@ -246,8 +246,9 @@ fn a_server_edited_while_its_new_dataset_is_built_keeps_the_edit() {
     run.wait().ended(0);
     // Both had changed, neither meta.json says which is newer: the server's stays, the stick's is kept.
     assert_eq!(server.master().text("b.csv"), "live edit");
-    let kept = undo_with(&server, "stick/master/many").expect("the stick's new files are kept");
-    assert_eq!(kept.sub("stick/master/many").files().len(), 1500);
+    let (old, lost) = kept(&server, "stick", "master").expect("the stick's new files are kept");
+    assert_eq!(old.sub("many").files().len(), 1500);
+    assert!(lost);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use common::{DAY, Server, Stick, Tree, ago, files, in_step, sample, sample_master, undo_with};
+use common::{DAY, Server, Stick, Tree, ago, data_on, files, in_step, kept, sample, sample_master};
 
 /// The directories below `undo/`, by name.
 fn undo_runs(server: &Server) -> Vec<String> {
@@ -35,9 +35,8 @@ fn both_metas_get_one_new_time_later_than_all_others() {
 #[test]
 fn the_new_time_is_later_than_a_record_ahead_of_the_clock() {
     let (server, stick) = in_step();
-    // Recorded at that time; then the clock went back by less than a day. Rule 3 needs no clock.
     let ahead = ago(-3600);
-    server.tree().file(".toolmaster/newest", format!("{ahead}\n"), ago(10));
+    server.master().meta(ahead);
     stick.edit(|root| {
         root.sub("master").file("a.csv", "edited", ago(60));
     });
@@ -72,9 +71,9 @@ fn the_second_run_finds_nothing_to_do_whoever_won() {
         server.run(&stick).clock("-50").done().outcome("master", &format!("{winner} wins"));
         let plan = server.run(&stick).flag("--dry-run").done();
         assert_eq!(plan.plan(), [""; 0], "{plan}");
-        let before = (server.data(), stick.read(Tree::snapshot));
+        let before = (server.data(), data_on(&stick));
         server.run(&stick).done().outcome("master", "nothing").outcome("docviewer", "nothing");
-        assert_eq!((server.data(), stick.read(Tree::snapshot)), before);
+        assert_eq!((server.data(), data_on(&stick)), before);
     }
 }
 
@@ -155,8 +154,7 @@ fn the_replaced_server_dataset_is_in_undo_with_its_times() {
         root.sub("master").file("a.csv", "edited", ago(60)).remove("b.csv");
     });
     server.run(&stick).done();
-    let kept = undo_with(&server, "master").expect("undo/<time>/master");
-    assert_eq!(kept.sub("master").snapshot(), before);
+    assert_eq!(kept(&server, "server", "master").expect("undo/<time>/master").0.snapshot(), before);
 }
 
 #[test]
@@ -164,8 +162,8 @@ fn what_is_replaced_on_the_stick_is_in_undo_too() {
     let (server, stick) = in_step();
     server.master().file("a.csv", "server", ago(60)).remove("b.csv");
     server.run(&stick).done().outcome("master", "server wins");
-    let kept = undo_with(&server, "stick/master").expect("undo/<time>/stick/master").sub("stick/master").files();
-    assert_eq!((kept.get("a.csv"), kept.get("b.csv")), (Some(&"a1".to_owned()), Some(&"b1".to_owned())));
+    let old = kept(&server, "stick", "master").expect("the stick's old master is in undo/").0.files();
+    assert_eq!((old.get("a.csv"), old.get("b.csv")), (Some(&"a1".to_owned()), Some(&"b1".to_owned())));
 }
 
 #[test]
@@ -207,14 +205,14 @@ fn unchanged_files_are_shared_with_undo_and_never_written_through() {
         root.sub("master").file("a.csv", "edited", ago(60));
     });
     server.run(&stick).done();
-    let kept = undo_with(&server, "master").unwrap().sub("master");
+    let old = kept(&server, "server", "master").unwrap().0;
     let inode = |tree: &Tree, name: &str| tree.path(name).metadata().unwrap().ino();
-    assert_eq!(inode(&kept, "b.csv"), inode(&server.master(), "b.csv"), "hard links for unchanged files");
+    assert_eq!(inode(&old, "b.csv"), inode(&server.master(), "b.csv"), "hard links for unchanged files");
     stick.edit(|root| {
         root.sub("master").file("b.csv", "edited too", ago(30));
     });
     server.run(&stick).done();
-    assert_eq!(kept.text("b.csv"), "b1");
+    assert_eq!(old.text("b.csv"), "b1");
 }
 
 #[test]
@@ -227,8 +225,11 @@ fn content_altered_behind_its_time_is_found_by_checksum_alone() {
     });
     server.run(&stick).done().outcome("master", "nothing");
     assert_eq!(server.master().text("a.csv"), "a1");
-    server.run(&stick).flag("--checksum").done().outcome("master", "stick wins");
-    assert_eq!(server.master().text("a.csv"), "A1");
+    let run = server.run(&stick).flag("--checksum").done();
+    let (winner, loser) = if server.master().text("a.csv") == "A1" { ("stick", "server") } else { ("server", "stick") };
+    run.outcome("master", &format!("{winner} wins"));
+    assert_eq!(stick.read(|root| root.sub("master").files()), server.master().files());
+    assert!(kept(&server, loser, "master").unwrap().0.has("a.csv"), "the other content is in undo/");
     assert_eq!(server.path("master/a.csv").metadata().unwrap().mtime(), time);
 }
 

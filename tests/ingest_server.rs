@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use common::{Server, Stick, Tree, ago, files, in_step, sample, sample_master};
 
@@ -178,92 +176,6 @@ fn a_failure_is_one_line_on_stderr() {
     assert_eq!(run.stderr.lines().filter(|line| line.contains(" -> ")).count(), 1, "{run}");
     assert!(run.stderr.contains("master"), "{run}");
     assert!(run.job["error"].as_str().unwrap().contains(" -> "), "{run}");
-}
-
-/// Hooks that write their name and arguments to `called` beside them.
-fn hooks(server: &Server, scripts: &[(&str, u32, &str)]) -> Tree {
-    let place = server.tree().sub("hooks");
-    place.dir("");
-    for (name, mode, more) in scripts {
-        let called = place.path("called");
-        let script = format!("#!/bin/sh\necho \"${{0##*/}} $*\" >> {}\n{more}\n", called.display());
-        place.file(name, script, ago(10));
-        fs::set_permissions(place.path(name), fs::Permissions::from_mode(*mode)).unwrap();
-    }
-    place
-}
-
-const HOOKS: &str = "/etc/toolmaster/ingest.d";
-
-#[test]
-fn hooks_run_in_name_order_with_the_datasets_that_changed() {
-    let (server, stick) = in_step();
-    let place = hooks(&server, &[("20-second", 0o755, ""), ("10-first", 0o700, ""), ("30-not-executable", 0o644, "")]);
-    stick.edit(|root| {
-        root.sub("master").file("a.csv", "edited", ago(60));
-    });
-    server.run(&stick).bind(&place.path(""), HOOKS).done();
-    assert_eq!(place.text("called"), "10-first master\n20-second master\n");
-
-    place.remove("called");
-    stick.edit(|root| {
-        root.sub("master").file("a.csv", "once more", ago(50)).sub("../docviewer").file("plan.pdf", "p2", ago(50));
-    });
-    server.run(&stick).bind(&place.path(""), HOOKS).done();
-    assert_eq!(place.text("called"), "10-first master docviewer\n20-second master docviewer\n");
-}
-
-#[test]
-fn hooks_do_not_run_when_the_server_did_not_change() {
-    let (server, stick) = in_step();
-    let place = hooks(&server, &[("hook", 0o755, "")]);
-    server.run(&stick).bind(&place.path(""), HOOKS).done().outcome("master", "nothing");
-    server.master().file("a.csv", "server", ago(60));
-    server.run(&stick).bind(&place.path(""), HOOKS).done().outcome("master", "server wins");
-    stick.edit(|root| {
-        root.sub("master").file("a.csv", "edited", ago(50));
-    });
-    server.run(&stick).flag("--dry-run").bind(&place.path(""), HOOKS).done();
-    assert!(!place.has("called"));
-}
-
-#[test]
-fn a_failing_hook_is_logged_and_undoes_nothing() {
-    let (server, stick) = in_step();
-    let place = hooks(&server, &[("10-fails", 0o755, "echo it broke >&2; exit 7"), ("20-next", 0o755, "")]);
-    place.file("15-no-program", "\x7fELF garbage", ago(10));
-    fs::set_permissions(place.path("15-no-program"), fs::Permissions::from_mode(0o755)).unwrap();
-    stick.edit(|root| {
-        root.sub("master").file("a.csv", "edited", ago(60));
-    });
-    let run = server.run(&stick).bind(&place.path(""), HOOKS).done();
-    run.says("10-fails").says("15-no-program");
-    assert_eq!(place.text("called"), "10-fails master\n20-next master\n");
-    assert_eq!(server.master().text("a.csv"), "edited");
-}
-
-#[test]
-fn hooks_run_although_the_other_dataset_was_refused() {
-    let (server, stick) = in_step();
-    let place = hooks(&server, &[("hook", 0o755, "")]);
-    stick.edit(|root| {
-        root.remove("docviewer").dir("docviewer").sub("master").file("a.csv", "edited", ago(60));
-    });
-    server.run(&stick).bind(&place.path(""), HOOKS).fails(2);
-    assert_eq!(place.text("called"), "hook master\n");
-}
-
-#[test]
-fn a_run_leaves_nothing_below_run() {
-    let (server, stick) = in_step();
-    let place = server.tree().sub("run-toolmaster");
-    place.dir("");
-    stick.edit(|root| {
-        root.sub("master").file("a.csv", "edited", ago(60));
-    });
-    server.run(&stick).bind(&place.path(""), "/run/toolmaster").done();
-    let left: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.iter().all(|path| path.is_file()), "mountpoints are left: {left:?}");
 }
 
 #[test]

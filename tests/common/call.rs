@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,7 +26,6 @@ pub struct Call<'a> {
     arguments: Vec<OsString>,
     name: Option<&'a str>,
     variables: Vec<(&'a str, OsString)>,
-    binds: Vec<(PathBuf, &'a str)>,
     memory: Option<u64>,
     systemd: bool,
 }
@@ -35,7 +34,7 @@ impl<'a> Call<'a> {
     /// A command line on a server; with the stick that it is about, that one is looked at afterwards.
     pub fn new(server: &'a Server, arguments: &[&str], stick: Option<&'a Stick>) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).into()).collect();
-        Call { server, stick, arguments, name: None, variables: vec![], binds: vec![], memory: None, systemd: false }
+        Call { server, stick, arguments, name: None, variables: vec![], memory: None, systemd: false }
     }
 
     /// One more argument.
@@ -67,20 +66,6 @@ impl<'a> Call<'a> {
             .var("FAKETIME", time)
             .var("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .var("NO_FAKE_STAT", "1")
-    }
-
-    /// The clock is synchronised, as systemd-timesyncd says it.
-    pub fn synchronised(self) -> Self {
-        let systemd = self.server.tree().sub("run-systemd");
-        systemd.file("timesync/synchronized", "", super::ago(0));
-        self.bind(&systemd.path(""), "/run/systemd")
-    }
-
-    /// Shows the program a directory in the place of another one.
-    pub fn bind(mut self, directory: &Path, target: &'a str) -> Self {
-        fs::create_dir_all(target).unwrap();
-        self.binds.push((directory.to_owned(), target));
-        self
     }
 
     /// With stderr connected to the journal, as a unit has it.
@@ -152,13 +137,7 @@ impl<'a> Call<'a> {
     }
 
     fn command(&self) -> Command {
-        const MOUNT: &str = r#"while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@""#;
         let mut words: Vec<OsString> = vec![];
-        if !self.binds.is_empty() {
-            words.extend(["unshare", "--mount", "--propagation", "private", "sh", "-euc", MOUNT, "sh"].map(Into::into));
-            words.extend(self.binds.iter().flat_map(|(from, to)| [from.into(), (*to).into()]));
-            words.push("--".into());
-        }
         if let Some(bytes) = self.memory {
             words.extend(["prlimit".into(), format!("--as={bytes}").into()]);
         }

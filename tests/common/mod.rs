@@ -74,21 +74,25 @@ pub fn sample(root: &Tree, time: i64) {
     root.sub("docviewer").file("plan.pdf", "p1", time).meta(time);
 }
 
+/// Both datasets on a stick as a snapshot, as [`Server::data`] gives the server's.
+pub fn data_on(stick: &Stick) -> String {
+    stick.read(|root| root.sub("master").snapshot() + &root.sub("docviewer").snapshot())
+}
+
 /// The files of the sample's master.
 pub fn sample_master() -> BTreeMap<String, String> {
     files([("a.csv", "a1"), ("b.csv", "b1"), ("sub/c.csv", "c1")])
 }
 
-/// The first directory below `undo/` (names sort by time) that holds `inner`.
-pub fn undo_with(server: &Server, inner: impl AsRef<Path>) -> Option<Tree> {
+/// Where `undo/` keeps the dataset that a side lost last, and whether it is marked as a change that was lost: such a mark
+/// turns `status` red.
+pub fn kept(server: &Server, side: &str, dataset: &str) -> Option<(Tree, bool)> {
     let mut runs: Vec<_> = std::fs::read_dir(server.path("undo")).ok()?.map(|entry| entry.unwrap().path()).collect();
     runs.sort();
-    runs.into_iter().rev().map(Tree::at).find(|run| run.path(inner.as_ref()).exists())
-}
-
-/// Whether a run's record in `undo/` says that what it keeps there had changed and lost: that turns `status` red.
-pub fn marked_as_lost(run: &Tree, dataset: &str) -> bool {
-    let record: serde_json::Value = serde_json::from_str(&run.text(format!("{dataset}.json"))).unwrap();
-    assert_eq!(record["acknowledged"], false, "nobody has seen it yet");
-    record["lost"].as_bool().unwrap()
+    runs.into_iter().rev().map(Tree::at).find_map(|run| {
+        let record = run.has(format!("{dataset}.json")).then(|| run.text(format!("{dataset}.json")))?;
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["acknowledged"], false, "nobody has seen it yet");
+        (record["side"] == side).then(|| (run.sub(dataset), record["lost"].as_bool().unwrap()))
+    })
 }

@@ -5,7 +5,9 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use tempfile::TempDir;
 
@@ -188,8 +190,15 @@ impl Mounted {
     }
 
     fn unmount(self) {
-        rustix::mount::unmount(self.0.path(), UnmountFlags::empty())
-            .unwrap_or_else(|error| panic!("unmount {}: {error}", self.0.path().display()));
+        let place = self.0.path();
+        // Busy for a moment: another thread's child has a copy of our descriptors until it executes its program.
+        for _ in 0..2000 {
+            match rustix::mount::unmount(place, UnmountFlags::empty()) {
+                Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(5)),
+                result => return result.unwrap_or_else(|error| panic!("unmount {}: {error}", place.display())),
+            }
+        }
+        panic!("{} stays busy", place.display());
     }
 }
 

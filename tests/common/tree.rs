@@ -98,9 +98,9 @@ impl Tree {
     /// Every regular file but meta.json: path and content. Nothing if the directory is missing.
     pub fn files(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
-        walk(&self.root, Path::new(""), &mut |path, metadata| {
+        walk(&self.root, Path::new(""), &mut |here, path, metadata| {
             if metadata.is_file() && path != Path::new("meta.json") {
-                let bytes = read_quietly(&self.root.join(path));
+                let bytes = read_quietly(here);
                 found.insert(path.to_string_lossy().into_owned(), String::from_utf8_lossy(&bytes).into_owned());
             }
         });
@@ -134,12 +134,12 @@ impl Tree {
 
     fn describe(&self, more: impl Fn(&mut String, &fs::Metadata)) -> String {
         let mut lines = String::new();
-        walk(&self.root, Path::new(""), &mut |path, m| {
+        walk(&self.root, Path::new(""), &mut |here, path, m| {
             let name = path.as_os_str().as_bytes().escape_ascii();
             write!(lines, "{name} {:o}", m.mode()).unwrap();
             more(&mut lines, m);
             if m.is_file() {
-                let hash = Sha256::digest(read_quietly(&self.root.join(path)));
+                let hash = Sha256::digest(read_quietly(here));
                 write!(lines, " {} {:02x?}", m.size(), &hash[..8]).unwrap();
             }
             lines.push('\n');
@@ -155,13 +155,14 @@ pub fn set_mtime(path: &Path, mtime: i64) {
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-/// Calls `see` for every entry below `root` in name order, the root itself first. Changes no atime.
-fn walk(root: &Path, below: &Path, see: &mut impl FnMut(&Path, &fs::Metadata)) {
+/// Calls `see` for every entry below `root` in name order, the root itself first, with the path, the path below `root` and
+/// what it is. Changes no atime.
+fn walk(root: &Path, below: &Path, see: &mut impl FnMut(&Path, &Path, &fs::Metadata)) {
     let here = if below == Path::new("") { root.to_owned() } else { root.join(below) };
     let Ok(metadata) = here.symlink_metadata() else {
         return;
     };
-    see(below, &metadata);
+    see(&here, below, &metadata);
     if !metadata.is_dir() {
         return;
     }
