@@ -1,6 +1,7 @@
 //! The two ways in which a winner replaces the loser, step by step (SPEC 6). What a crash after each step leaves is
 //! said at the step.
 
+use std::cell::RefCell;
 use std::fs::File;
 
 use log::{info, warn};
@@ -36,8 +37,8 @@ pub struct Job<'a> {
     pub records: &'a Records,
     /// The run's id, for manifests.
     pub run: &'a str,
-    /// The name of the run's directory below `undo/`.
-    pub undo_name: &'a str,
+    /// The name of the run's directory below `undo/`, once there is one.
+    pub undo_name: RefCell<Option<String>>,
     /// What the operator asked for.
     pub asked: Asked<'a>,
 }
@@ -79,7 +80,7 @@ impl Job<'_> {
             lost: pair.lost,
             acknowledged: false,
         };
-        Place::new(&undo, self.undo_name, pair.dataset, part)
+        Place::new(&undo, &mut self.undo_name.borrow_mut(), self.env.clock, pair.dataset, part)
     }
 
     /// Copies the stick's dataset into a place in `undo/`, with a record of that name.
