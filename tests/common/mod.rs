@@ -38,7 +38,7 @@ pub fn files<const N: usize>(list: [(&str, &str); N]) -> BTreeMap<String, String
 pub fn tool(program: &str, arguments: &[&str]) -> String {
     let package = match program {
         "mkfs.ext4" | "debugfs" | "dumpe2fs" => "e2fsprogs",
-        "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" => "util-linux",
+        "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" | "partx" => "util-linux",
         "sfdisk" => "fdisk",
         "mkfs.vfat" => "dosfstools",
         other => other,

@@ -82,7 +82,10 @@ impl Stick {
 
     /// A copy whose partitions are devices too; see [`Stick::partition`].
     pub fn partitioned(&self) -> Stick {
-        self.copied(&["--partscan"])
+        let stick = self.copied(&["--partscan"]);
+        // A kernel without partition tables of its own is told what they say.
+        tool("partx", &["--update", stick.device()]);
+        stick
     }
 
     fn copied(&self, options: &[&str]) -> Stick {
