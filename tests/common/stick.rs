@@ -155,6 +155,13 @@ impl Stick {
         mountpoint_of(self.device())
     }
 
+    /// Whether it is mounted for writing, anywhere here.
+    pub fn is_writable(&self) -> bool {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let start = format!("{} ", self.device());
+        mounts.lines().any(|line| line.starts_with(&start) && line.contains(" ext4 rw,"))
+    }
+
     /// Whether it is mounted there.
     pub fn is_mounted(&self) -> bool {
         self.mountpoint().is_some()
