@@ -2,6 +2,7 @@
 # What the scripts of this folder share. Read with `.`, from the project's root.
 
 PI_TARGET=aarch64-unknown-linux-musl
+export PATH=$PATH:/usr/sbin:/sbin # where Debian has mkfs and losetup, not in a user's PATH
 
 die() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
