@@ -21,7 +21,9 @@ pub struct Clock {
 impl Clock {
     /// Reads the site's offset (`TZ`, `/etc/localtime`); UTC where there is none.
     pub fn read() -> Clock {
-        Clock { offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC) }
+        Clock {
+            offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC),
+        }
     }
 
     /// Seconds since 1970 (negative before it).
@@ -38,7 +40,9 @@ impl Clock {
     }
 
     fn local(&self, seconds: i64) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH).to_offset(self.offset)
+        OffsetDateTime::from_unix_timestamp(seconds)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+            .to_offset(self.offset)
     }
 
     /// `2026-01-31T02:30:00+09:00`, the form of log lines and records.
@@ -58,7 +62,9 @@ impl Clock {
 
 /// Unix seconds of an RFC 3339 time, or nothing if the text is none.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+    OffsetDateTime::parse(text, &Rfc3339)
+        .ok()
+        .map(OffsetDateTime::unix_timestamp)
 }
 
 /// What is known of the clock's truth (SPEC 8).
@@ -78,7 +84,11 @@ impl Belief {
         let newest = if sure && newest > now { 0 } else { newest };
         let year_beyond = newest > 0 && now > newest + 366 * DAY;
         let believed = now >= YEAR_2000 && now >= newest && (sure || !year_beyond);
-        Belief { now, newest, believed }
+        Belief {
+            now,
+            newest,
+            believed,
+        }
     }
 
     /// Whether a time that a file claims can be true: from 2000 to a day after the later of now and the newest record.
@@ -89,7 +99,10 @@ impl Belief {
     /// A time later than all that is known; a clock that is not believed has no say.
     pub fn next(&self, others: &[i64]) -> i64 {
         let now = if self.believed { self.now } else { YEAR_2000 };
-        others.iter().fold(now.max(self.newest), |a, b| a.max(*b)).saturating_add(1)
+        others
+            .iter()
+            .fold(now.max(self.newest), |a, b| a.max(*b))
+            .saturating_add(1)
     }
 }
 
@@ -103,8 +116,14 @@ mod tests {
     fn a_clock_is_believed_between_its_records() {
         assert!(Belief::new(NOW, 0, false).believed, "nothing on record");
         assert!(Belief::new(NOW, NOW - 5, false).believed);
-        assert!(!Belief::new(NOW, NOW + 5, false).believed, "earlier than the newest record");
-        assert!(!Belief::new(NOW, NOW - 400 * DAY, false).believed, "a year beyond, not synchronised");
+        assert!(
+            !Belief::new(NOW, NOW + 5, false).believed,
+            "earlier than the newest record"
+        );
+        assert!(
+            !Belief::new(NOW, NOW - 400 * DAY, false).believed,
+            "a year beyond, not synchronised"
+        );
         assert!(Belief::new(NOW, NOW - 400 * DAY, true).believed);
         assert!(!Belief::new(100, 0, false).believed, "1970");
         assert!(!Belief::new(100, 0, true).believed, "1970, whoever says so");

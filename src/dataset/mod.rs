@@ -1,0 +1,33 @@
+//! The two datasets, `master/` and `docviewer/`: what is known of both sides, who wins, and how the winner replaces
+//! the other (SPEC 6).
+
+pub mod base;
+pub mod decide;
+pub mod history;
+pub mod meta;
+pub mod publish;
+pub mod server;
+pub mod survey;
+pub mod writeback;
+
+/// One of the datasets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dataset {
+    /// The tool master's CSV files.
+    Master,
+    /// The drawings and documents.
+    Docviewer,
+}
+
+impl Dataset {
+    /// Both, in the order in which they are worked on.
+    pub const ALL: [Dataset; 2] = [Dataset::Master, Dataset::Docviewer];
+
+    /// Its directory's name on a stick, and its name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dataset::Master => "master",
+            Dataset::Docviewer => "docviewer",
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The server's side: where the datasets are, what is kept beside them, and what the records say of the clock.
+
+use std::path::Path;
+
+use log::warn;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::Dataset;
+use super::meta::Meta;
+use crate::clock::{Belief, Clock, YEAR_2000};
+use crate::error::{Error, Result};
+use crate::os::atomic;
+use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::lock::Lock;
+use crate::settings::Settings;
+use crate::text::hex;
+
+const STATE: &[u8] = b".toolmaster";
+const UNDO: &[u8] = b"undo";
+/// systemd-timesyncd makes this file once the clock is synchronised (systemd-timesyncd.service(8)).
+const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+
+/// The server's directories.
+pub struct Server {
+    root: Dir,
+    /// `.toolmaster`; none in a dry run on a server that has none yet.
+    pub state: Option<Dir>,
+    /// The server's id; empty in a dry run on a server that has none yet.
+    pub id: String,
+    places: [(Dataset, Dir, Vec<u8>); 2],
+    dry_run: bool,
+}
+
+impl Server {
+    /// Opens the server's directories and makes those that it keeps for itself, unless nothing may change.
+    ///
+    /// # Errors
+    /// `Config` if the root is missing, or a dataset is no real directory of the root's filesystem; `Io`.
+    pub fn open(settings: &Settings, dry_run: bool) -> Result<Server> {
+        let root = Dir::open_if_there(&settings.server_root)
+            .map_err(|_| not_real(&settings.server_root))?
+            .ok_or_else(|| Error::Config {
+                why: format!("the server's directory {} is missing", settings.server_root.display()),
+                next: "check that the data disk is there and SERVER_ROOT is right",
+            })?;
+        let state = if dry_run { root.sub(STATE)? } else { Some(root.make(STATE, 0o700)?) };
+        let id = match &state {
+            Some(state) => server_id(state, dry_run)?,
+            None => String::new(),
+        };
+        let places = [
+            place(Dataset::Master, &settings.master_dir, &root)?,
+            place(Dataset::Docviewer, &settings.doc_dir, &root)?,
+        ];
+        Ok(Server { root, state, id, places, dry_run })
+    }
+
+    /// The directory that holds a dataset's directory, and the latter's name.
+    pub fn place(&self, dataset: Dataset) -> (&Dir, &[u8]) {
+        let [master, docviewer] = &self.places;
+        let (_, parent, name) = if dataset == master.0 { master } else { docviewer };
+        (parent, name)
+    }
+
+    /// A dataset's directory, if there is one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn dataset(&self, dataset: Dataset) -> Result<Option<Dir>> {
+        let (parent, name) = self.place(dataset);
+        parent.sub(name)
+    }
+
+    /// `undo/`, made if it is not there.
+    ///
+    /// # Errors
+    /// `Config` if it is no real directory of the root's filesystem; `Io`.
+    pub fn undo(&self) -> Result<Dir> {
+        let undo = self.root.make(UNDO, 0o755).map_err(|_| not_real(&self.root.path_of(UNDO)))?;
+        if undo.entry()?.dev == self.root.entry()?.dev { Ok(undo) } else { Err(not_real(undo.path())) }
+    }
+
+    /// Who owns the server's root: the owner of a dataset that is made anew.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn owner(&self) -> Result<(u32, u32)> {
+        Ok(self.root.entry()?.owner)
+    }
+
+    /// Locks a dataset against other runs; in a dry run nothing, since that changes nothing.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`, `Interrupted`.
+    pub fn lock(&self, dataset: Dataset) -> Result<Option<Lock>> {
+        match &self.state {
+            Some(state) if !self.dry_run => Lock::file(state, &format!("{}.lock", dataset.name())).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What is to be thought of the clock, from the records and both datasets' `meta.json`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn belief(&self, clock: Clock) -> Result<Belief> {
+        let now = clock.now();
+        let mut newest = self.recorded("newest")?;
+        for dataset in Dataset::ALL {
+            if let Some(dir) = self.dataset(dataset)? {
+                newest = newest.max(Meta::read(&dir)?.claimed.filter(|time| *time >= YEAR_2000).unwrap_or(0));
+            }
+        }
+        let confirmed = self.recorded("clock-confirmed")?;
+        let sure = Path::new(SYNCHRONISED).exists() || (confirmed > 0 && now >= confirmed);
+        let belief = Belief::new(now, newest, sure);
+        if !belief.believed {
+            warn!(
+                "the clock says {}, the newest record {}: it is not believed until it is synchronised or confirmed with \"toolmaster clock confirm\"",
+                clock.log_time(now),
+                clock.log_time(newest)
+            );
+        }
+        Ok(belief)
+    }
+
+    /// Notes a time as the newest on record if it is.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn note_time(&self, time: i64, belief: &Belief) -> Result<()> {
+        // A record that a sure clock has overtaken is replaced, not kept.
+        if time > belief.newest { self.write_state("newest", time) } else { Ok(()) }
+    }
+
+    /// An operator says that the clock is right: records later than `now` stop to count.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn confirm_clock(&self, now: i64) -> Result<()> {
+        self.write_state("clock-confirmed", now)?;
+        self.write_state("newest", now)
+    }
+
+    fn recorded(&self, name: &str) -> Result<i64> {
+        let Some(state) = &self.state else { return Ok(0) };
+        let Some((file, _)) = state.read_if_there(name.as_bytes())? else { return Ok(0) };
+        let text = std::io::read_to_string(std::io::Read::take(file, 32)).unwrap_or_default();
+        Ok(text.trim().parse().unwrap_or(0))
+    }
+
+    fn write_state(&self, name: &str, time: i64) -> Result<()> {
+        let Some(state) = self.state.as_ref().filter(|_| !self.dry_run) else { return Ok(()) };
+        atomic::write(state, name.as_bytes(), format!("{time}\n").as_bytes(), 0o600)
+    }
+}
+
+fn not_real(path: &Path) -> Error {
+    Error::Config {
+        why: format!("{} is not a real directory on the server's data filesystem", path.display()),
+        next: "put a real directory there, no link and no mount",
+    }
+}
+
+/// A dataset's parent directory and name; what is there must be a real directory of the root's filesystem, because it
+/// is exchanged by renaming.
+fn place(dataset: Dataset, path: &Path, root: &Dir) -> Result<(Dataset, Dir, Vec<u8>)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(not_real(path)) };
+    let parent = Dir::open_if_there(parent).map_err(|_| not_real(path))?.ok_or_else(|| not_real(path))?;
+    let name = name.as_encoded_bytes().to_vec();
+    let dev = root.entry()?.dev;
+    match parent.look(&name)? {
+        Some(Entry { kind: Kind::Dir, dev: its, .. }) if its == dev => Ok((dataset, parent, name)),
+        None if parent.entry()?.dev == dev => Ok((dataset, parent, name)),
+        _ => Err(not_real(path)),
+    }
+}
+
+/// The id that manifests name, made once.
+fn server_id(state: &Dir, dry_run: bool) -> Result<String> {
+    if let Some((file, _)) = state.read_if_there(b"server-id")? {
+        let id = std::io::read_to_string(std::io::Read::take(file, 64)).unwrap_or_default().trim().to_owned();
+        if !id.is_empty() {
+            return Ok(id);
+        }
+    }
+    let id = random_id()?;
+    if !dry_run {
+        atomic::write(state, b"server-id", format!("{id}\n").as_bytes(), 0o600)?;
+    }
+    Ok(id)
+}
+
+/// 128 random bits in hexadecimal.
+///
+/// # Errors
+/// `Io` if the system has none.
+pub fn random_id() -> Result<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|error| Error::io("read", Path::new("random bits"), error))?;
+    Ok(hex(&bytes))
+}

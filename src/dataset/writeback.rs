@@ -1,0 +1,241 @@
+//! Makes the stick's dataset equal to the server's, in place.
+//!
+//! Files are written under temporary names in `/.toolmaster/tmp` and flushed in batches before they get their own
+//! names, so a pulled stick holds whole old files and whole new ones. Which of them are ours is on record (`base.rs`)
+//! before the first change; the next run finishes the work.
+
+use std::fs::File;
+use std::rc::Rc;
+
+use log::warn;
+
+use super::base::Known;
+use super::meta;
+use super::publish::Compare;
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::progress::Progress;
+use crate::tree::copy::{self, Ownership};
+use crate::tree::manifest::{Listed, Writer};
+use crate::tree::same::Limits;
+use crate::tree::walk::{Step, Walk};
+use crate::tree::remove;
+
+/// A stick has no owners of ours.
+const STICK: Ownership = Ownership { owner: None, file_mode: 0o644, dir_mode: 0o755 };
+/// Bytes written between two flushes; so much room is needed beside what is replaced.
+pub const BATCH_BYTES: u64 = 64 * 1024 * 1024;
+/// Files between two flushes; each holds a descriptor of its directory.
+const BATCH_FILES: usize = 200;
+
+/// In which order, and in how large pieces, so that it fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Deletions before copies: where names fold, or else there is no room.
+    pub delete_first: bool,
+    /// Bytes between two flushes.
+    pub batch: u64,
+}
+
+/// The two trees and where temporary files go.
+pub struct Sides<'a> {
+    /// The server's dataset.
+    pub server: &'a Dir,
+    /// The stick's dataset.
+    pub stick: &'a Dir,
+    /// `/.toolmaster/tmp` on the stick.
+    pub temp: &'a Dir,
+}
+
+/// Finds out whether a path was edited on a PC since writing was cut off; those are left alone.
+pub struct Keep<'a> {
+    /// Opens what is on record, from the start.
+    pub known: &'a dyn Fn() -> Result<Known>,
+    /// What the stick's filesystem can keep.
+    pub limits: Limits,
+}
+
+impl Keep<'_> {
+    fn edited(&self, known: &mut Known, walk_path: &[u8], entry: Option<&Entry>, dir: Option<&Dir>) -> Result<bool> {
+        while known.before(Some(walk_path))?.is_some() {}
+        let remembered = known.at(walk_path)?;
+        let name = walk_path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        remembered.changed_on_stick(known, entry, self.limits, || match dir {
+            Some(dir) => copy::hash(dir, name),
+            None => Err(Error::Interrupted),
+        })
+    }
+}
+
+/// Carries it out; `list` gets the files as they are on the stick afterwards.
+///
+/// # Errors
+/// `Io`, `Unreadable`, `Busy`, `Interrupted`; then the stick is half-done, and on record as such.
+pub fn run(
+    sides: &Sides<'_>,
+    order: Order,
+    mut compare: Compare<'_>,
+    keep: Option<&Keep<'_>>,
+    list: &mut Writer<File>,
+    progress: &mut Progress,
+) -> Result<()> {
+    if order.delete_first {
+        delete(sides, keep)?;
+        sides.temp.sync_all()?;
+    }
+    copy_all(sides, order.batch, &mut compare, keep, list, progress)?;
+    if !order.delete_first {
+        delete(sides, keep)?;
+    }
+    sides.temp.sync_all()
+}
+
+/// Files that lie under temporary names until the next flush.
+struct Batch<'a> {
+    temp: &'a Dir,
+    staged: Vec<(Rc<Dir>, Vec<u8>)>,
+    bytes: u64,
+    limit: u64,
+}
+
+impl Batch<'_> {
+    fn temp_name(index: usize) -> Vec<u8> {
+        format!("{index}").into_bytes()
+    }
+
+    /// Gives all of them their own names, once their contents are on the medium.
+    fn flush(&mut self) -> Result<()> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.temp.sync_all()?;
+        for (index, (target, name)) in self.staged.drain(..).enumerate() {
+            self.temp.rename(&Batch::temp_name(index), &target, &name)?;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+fn copy_all(
+    sides: &Sides<'_>,
+    limit: u64,
+    compare: &mut Compare<'_>,
+    keep: Option<&Keep<'_>>,
+    list: &mut Writer<File>,
+    progress: &mut Progress,
+) -> Result<()> {
+    let mut known = keep.map(|keep| (keep.known)()).transpose()?;
+    let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, limit };
+    let mut targets = vec![Some(Rc::new(sides.stick.again()?))];
+    let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
+    while let Some(step) = walk.step()? {
+        let target = targets.last().cloned().flatten();
+        match (step, target) {
+            (Step::Enter { left: Some(_), right }, Some(target)) => {
+                if right.is_none() {
+                    clear_for(&target, walk.name(), Kind::Dir)?;
+                }
+                targets.push(Some(Rc::new(target.make(walk.name(), STICK.dir_mode)?)));
+            }
+            (Step::Enter { .. }, _) => targets.push(None),
+            (Step::Leave, _) => drop(targets.pop()),
+            (Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right }, Some(target))
+                if walk.path() != meta::NAME =>
+            {
+                let right = right.filter(|right| right.kind == Kind::File);
+                let edited = match (keep, &mut known) {
+                    (Some(keep), Some(known)) => keep.edited(known, walk.path(), right.as_ref(), walk.right())?,
+                    _ => false,
+                };
+                let file = one_file(&walk, left, right, edited, &target, &mut batch, compare, progress)?;
+                list.push(&file).map_err(|error| Error::io("write the list of", sides.stick.path(), error))?;
+            }
+            _ => {}
+        }
+    }
+    batch.flush()
+}
+
+#[allow(clippy::too_many_arguments, reason = "one step of the loop above, cut out to fit a screen")]
+fn one_file(
+    walk: &Walk,
+    left: Entry,
+    right: Option<Entry>,
+    edited: bool,
+    target: &Rc<Dir>,
+    batch: &mut Batch<'_>,
+    compare: &mut Compare<'_>,
+    progress: &mut Progress,
+) -> Result<Listed> {
+    let Some(server) = walk.left() else {
+        return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
+    };
+    let name = walk.name();
+    let listed =
+        |entry: Entry, sha256| Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256: Some(sha256) };
+    let there = match right {
+        Some(right) if !edited && compare.same(walk, &left, &right)? => Some(right),
+        _ => None,
+    };
+    if edited || there.is_some() {
+        let sha256 = match compare.known_hash(walk.path(), &left)? {
+            Some(sha256) => sha256,
+            None => copy::hash(server, name)?,
+        };
+        return Ok(listed(there.unwrap_or(left), sha256));
+    }
+    if right.is_none() {
+        clear_for(target, name, Kind::File)?;
+    }
+    let temp_name = Batch::temp_name(batch.staged.len());
+    let copied = copy::copy(server, name, batch.temp, &temp_name, STICK, progress)?;
+    batch.staged.push((Rc::clone(target), name.to_vec()));
+    batch.bytes = batch.bytes.saturating_add(copied.entry.size);
+    if batch.bytes >= batch.limit || batch.staged.len() >= BATCH_FILES {
+        batch.flush()?;
+    }
+    Ok(listed(copied.entry, copied.sha256))
+}
+
+/// Removes what is in the way of a file or directory: something of another kind with its name.
+fn clear_for(target: &Dir, name: &[u8], kind: Kind) -> Result<()> {
+    match target.look(name)? {
+        Some(entry) if entry.kind != kind => remove::tree(target, name),
+        _ => Ok(()),
+    }
+}
+
+/// Removes from the stick what the server does not have.
+fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
+    let mut known = keep.map(|keep| (keep.known)()).transpose()?;
+    let mut only_on_stick = vec![false];
+    let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
+    while let Some(step) = walk.step()? {
+        match step {
+            Step::Enter { left, .. } => only_on_stick.push(left.is_none()),
+            Step::Leave => {
+                if only_on_stick.pop() == Some(true)
+                    && let Some(parent) = walk.right()
+                    && !remove::dir_with_droppings(parent, walk.name())?
+                    && keep.is_none()
+                {
+                    warn!("left on the stick: {}: something is in it that is not ours to delete", walk.shown());
+                }
+            }
+            Step::File { left, right: Some(right @ Entry { kind: Kind::File, .. }) }
+                if left.is_none_or(|left| left.kind != Kind::File) && walk.path() != meta::NAME =>
+            {
+                let edited = match (keep, &mut known) {
+                    (Some(keep), Some(known)) => keep.edited(known, walk.path(), Some(&right), walk.right())?,
+                    _ => false,
+                };
+                if let Some(parent) = walk.right().filter(|_| !edited) {
+                    parent.remove(walk.name())?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! A small file that is either the old one or the new one, whatever happens in between.
+
+use std::io::Write;
+
+use super::dir::{Dir, set_owner_mode};
+use crate::error::{Error, Result};
+
+/// Replaces `name` in `dir` by `content`: written as `temp_name` in `temp_dir` (same filesystem), flushed, renamed,
+/// and the directory flushed. A crash before the rename leaves the old file and a temporary one, which the next
+/// call replaces; after it, the new file.
+///
+/// # Errors
+/// `Io`; then the old file stands.
+pub fn write_via(
+    temp_dir: &Dir,
+    temp_name: &[u8],
+    dir: &Dir,
+    name: &[u8],
+    content: &[u8],
+    mode: u32,
+) -> Result<()> {
+    temp_dir.remove(temp_name)?;
+    let mut file = temp_dir.create(temp_name, mode)?;
+    let fail = |error: std::io::Error| Error::io("write", &temp_dir.path_of(temp_name), error);
+    file.write_all(content).map_err(fail)?;
+    set_owner_mode(&file, None, mode).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    temp_dir.rename(temp_name, dir, name)?;
+    dir.sync()
+}
+
+/// As [`write_via`] with the temporary file beside the final one.
+///
+/// # Errors
+/// `Io`; then the old file stands.
+pub fn write(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
+    let temp_name = [b".", name, b".tmp"].concat();
+    write_via(dir, &temp_name, dir, name, content, mode)
+}

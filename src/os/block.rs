@@ -1,0 +1,109 @@
+//! Block devices as the kernel shows them in sysfs.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::error::{Error, Result};
+
+/// An open block device.
+#[derive(Debug)]
+pub struct Block {
+    /// The node as the operator named it.
+    pub path: PathBuf,
+    /// Its device number, as `st_rdev` and as `st_dev` of a filesystem mounted from it.
+    pub number: u64,
+    /// The node of the whole disk that it is (a partition of).
+    pub whole: PathBuf,
+    /// Whether the kernel holds it write-protected.
+    pub read_only: bool,
+    file: File,
+}
+
+impl Block {
+    /// Opens a device for reading.
+    ///
+    /// # Errors
+    /// `Usage` if there is no such device or it is none; `Io`.
+    pub fn open(path: &Path) -> Result<Block> {
+        // NONBLOCK: a FIFO or a drive without a medium must not hold us.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(rustix::io::Errno::NOENT) => {
+                return Err(Error::Usage(format!(
+                    "there is no device {}",
+                    path.display()
+                )));
+            }
+            Err(error) => return Err(Error::io("open the device", path, error)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|error| Error::io("look at", path, error))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
+            return Err(Error::Usage(format!(
+                "{} is not a block device",
+                path.display()
+            )));
+        }
+        #[allow(
+            clippy::useless_conversion,
+            reason = "the field's type differs between architectures"
+        )]
+        let number = u64::from(stat.st_rdev);
+        let sysfs = sysfs_dir(number);
+        Ok(Block {
+            path: path.to_owned(),
+            number,
+            whole: whole_disk(&sysfs).unwrap_or_else(|| path.to_owned()),
+            read_only: std::fs::read_to_string(sysfs.join("ro"))
+                .is_ok_and(|text| text.trim() == "1"),
+            file: File::from(fd),
+        })
+    }
+
+    /// The open node, positioned anywhere.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+fn sysfs_dir(number: u64) -> PathBuf {
+    PathBuf::from(format!(
+        "/sys/dev/block/{}:{}",
+        rustix::fs::major(number),
+        rustix::fs::minor(number)
+    ))
+}
+
+/// Whether the kernel still knows a device of that number.
+pub fn exists(number: u64) -> bool {
+    sysfs_dir(number).exists()
+}
+
+/// `/sys/dev/block/8:1` links to `…/block/sda/sda1`: of a partition the parent directory names the disk.
+fn whole_disk(sysfs: &Path) -> Option<PathBuf> {
+    let real = sysfs.canonicalize().ok()?;
+    let disk = if real.join("partition").exists() {
+        real.parent()?.to_owned()
+    } else {
+        real
+    };
+    Some(Path::new("/dev").join(disk.file_name()?))
+}
+
+/// The nodes of all block devices that hold at least one sector, in name order.
+pub fn list() -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir("/sys/class/block") else {
+        return Vec::new();
+    };
+    let mut nodes: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| {
+            std::fs::read_to_string(entry.path().join("size")).is_ok_and(|size| size.trim() != "0")
+        })
+        .map(|entry| Path::new("/dev").join(entry.file_name()))
+        .collect();
+    nodes.sort();
+    nodes
+}

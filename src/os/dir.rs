@@ -1,0 +1,484 @@
+//! A directory held by its descriptor. Everything below it is reached one name at a time, never following a link,
+//! so nothing that a hostile stick (or a concurrent rename) does can lead out of it: with single names
+//! `RESOLVE_BENEATH` would add nothing to `O_NOFOLLOW`. Reading leaves no access time behind.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, Stat, StatVfs, Timespec, Timestamps,
+    Uid,
+};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::text::Shown;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// Anything else; the word says what ("symbolic link", "FIFO", …).
+    Other(&'static str),
+}
+
+/// What the system knows of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// File, directory or something else.
+    pub kind: Kind,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content, nanoseconds since 1970, held within an `i64` (1677 to 2262).
+    pub mtime: i64,
+    /// Inode number.
+    pub ino: u64,
+    /// Device number of the filesystem.
+    pub dev: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub owner: (u32, u32),
+}
+
+impl Entry {
+    /// From what the system returned.
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_lossless,
+        reason = "the field types differ between architectures"
+    )]
+    fn of(stat: &Stat) -> Entry {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Dir,
+            FileType::Symlink => Kind::Other("symbolic link"),
+            FileType::Fifo => Kind::Other("FIFO"),
+            FileType::Socket => Kind::Other("socket"),
+            FileType::CharacterDevice => Kind::Other("character device"),
+            FileType::BlockDevice => Kind::Other("block device"),
+            _ => Kind::Other("unknown kind of file"),
+        };
+        let mtime = i128::from(stat.st_mtime as i64) * 1_000_000_000
+            + i128::from(stat.st_mtime_nsec as i64);
+        Entry {
+            kind,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: i64::try_from(mtime).unwrap_or(if mtime < 0 { i64::MIN } else { i64::MAX }),
+            ino: stat.st_ino as u64,
+            dev: stat.st_dev as u64,
+            mode: stat.st_mode as u32 & 0o7777,
+            owner: (stat.st_uid as u32, stat.st_gid as u32),
+        }
+    }
+}
+
+impl Entry {
+    /// Of an open file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of_file(fd: impl AsFd) -> io::Result<Entry> {
+        Ok(Entry::of(&rustix::fs::fstat(fd)?))
+    }
+}
+
+/// The names in a directory, sorted bytewise, kept in one buffer: a directory of a million names takes tens of MiB,
+/// not hundreds.
+#[derive(Default)]
+pub struct Names {
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+}
+
+impl Names {
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The name at a place in the order.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        let (start, end) = *self.spans.get(index)?;
+        self.bytes.get(start as usize..end as usize)
+    }
+
+    /// All names in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    fn push(&mut self, name: &[u8]) -> io::Result<()> {
+        let start =
+            u32::try_from(self.bytes.len()).map_err(|_| io::Error::other("directory too large"))?;
+        self.bytes.extend_from_slice(name);
+        let end =
+            u32::try_from(self.bytes.len()).map_err(|_| io::Error::other("directory too large"))?;
+        self.spans.push((start, end));
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let name = |span: &(u32, u32)| {
+            bytes
+                .get(span.0 as usize..span.1 as usize)
+                .unwrap_or_default()
+        };
+        self.spans.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    }
+}
+
+/// An open directory and the path by which messages call it.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+const OPEN_DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+/// `NONBLOCK`: a FIFO put in a file's place between listing and opening must not hold us.
+const OPEN_FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+fn open_quietly(at: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    // NOATIME is the owner's and root's right alone; others read with it off.
+    match rustix::fs::openat(at, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(at, name, flags, Mode::empty()),
+        other => other,
+    }
+}
+
+impl Dir {
+    /// Opens a directory of the server by its path. The last component must not be a link.
+    ///
+    /// # Errors
+    /// `Io`; a link or a file in its place gives `ENOTDIR` (`ELOOP`).
+    pub fn open(path: &Path) -> Result<Dir> {
+        match Dir::open_if_there(path)? {
+            Some(dir) => Ok(dir),
+            None => Err(Error::io("open the directory", path, Errno::NOENT)),
+        }
+    }
+
+    /// As [`Dir::open`], `None` where nothing has that name.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open_if_there(path: &Path) -> Result<Option<Dir>> {
+        match open_quietly(rustix::fs::CWD, path.as_os_str(), OPEN_DIR) {
+            Ok(fd) => Ok(Some(Dir {
+                fd,
+                path: path.to_owned(),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::io("open the directory", path, error)),
+        }
+    }
+
+    /// The path by which messages call this directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a name below it, for messages.
+    pub fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.path.join(OsStr::from_bytes(name))
+    }
+
+    /// The path of a name below it, safe to print.
+    pub fn shown(&self, name: &[u8]) -> String {
+        Shown(self.path_of(name).as_os_str().as_bytes()).to_string()
+    }
+
+    fn err(&self, what: &'static str, name: &[u8], error: impl Into<io::Error>) -> Error {
+        Error::io(what, &self.path_of(name), error)
+    }
+
+    /// Another handle on the same directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn again(&self) -> Result<Dir> {
+        let fd = self
+            .fd
+            .try_clone()
+            .map_err(|error| Error::io("open", &self.path, error))?;
+        Ok(Dir {
+            fd,
+            path: self.path.clone(),
+        })
+    }
+
+    /// What the system knows of the directory itself.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn entry(&self) -> Result<Entry> {
+        let stat =
+            rustix::fs::fstat(&self.fd).map_err(|error| Error::io("look at", &self.path, error))?;
+        Ok(Entry::of(&stat))
+    }
+
+    /// What the system knows of a name in it, `None` if there is none.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn look(&self, name: &[u8]) -> Result<Option<Entry>> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Entry::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.err("look at", name, error)),
+        }
+    }
+
+    /// The directory of that name, `None` if there is none.
+    ///
+    /// # Errors
+    /// `Io`; a link or a file in its place gives `ENOTDIR` (`ELOOP`).
+    pub fn sub(&self, name: &[u8]) -> Result<Option<Dir>> {
+        match open_quietly(self.fd.as_fd(), OsStr::from_bytes(name), OPEN_DIR) {
+            Ok(fd) => Ok(Some(Dir {
+                fd,
+                path: self.path_of(name),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.err("open the directory", name, error)),
+        }
+    }
+
+    /// The directory of that name, made if it is not there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn make(&self, name: &[u8], mode: u32) -> Result<Dir> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(self.err("make the directory", name, error)),
+        }
+        self.sub(name)?
+            .ok_or_else(|| self.err("open the directory", name, Errno::NOENT))
+    }
+
+    /// The names in it, sorted, without `.` and `..`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn names(&self) -> Result<Names> {
+        let fail = |error: io::Error| Error::io("list", &self.path, error);
+        rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(0))
+            .map_err(|error| fail(error.into()))?;
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 32 * 1024];
+        let mut raw = RawDir::new(&self.fd, &mut buffer);
+        let mut names = Names::default();
+        while let Some(entry) = raw.next() {
+            let entry = entry.map_err(|error| fail(error.into()))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name).map_err(fail)?;
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Opens a regular file for reading, and what the system knows of it once it is open.
+    ///
+    /// # Errors
+    /// `Unreadable`, also where the name stands for anything but a regular file.
+    pub fn read(&self, name: &[u8]) -> Result<(File, Entry)> {
+        let unreadable = |source: io::Error| Error::Unreadable {
+            path: self.shown(name),
+            source,
+        };
+        let fd = open_quietly(self.fd.as_fd(), OsStr::from_bytes(name), OPEN_FILE)
+            .map_err(|error| unreadable(error.into()))?;
+        let entry = Entry::of(&rustix::fs::fstat(&fd).map_err(|error| unreadable(error.into()))?);
+        if entry.kind == Kind::File {
+            Ok((File::from(fd), entry))
+        } else {
+            Err(unreadable(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            )))
+        }
+    }
+
+    /// Opens a regular file of that name if there is one; what is no regular file counts as none.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn read_if_there(&self, name: &[u8]) -> Result<Option<(File, Entry)>> {
+        match self.look(name)? {
+            Some(Entry {
+                kind: Kind::File, ..
+            }) => self.read(name).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes a new file for writing; the name must be free.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn create(&self, name: &[u8], mode: u32) -> Result<File> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))
+            .map(File::from)
+            .map_err(|error| self.err("create", name, error))
+    }
+
+    /// Removes a name that is no directory; nothing to do if it is not there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove(&self, name: &[u8]) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(self.err("remove", name, error)),
+        }
+    }
+
+    /// Removes an empty directory. `false`: something is still in it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove_dir(&self, name: &[u8]) -> Result<bool> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(error) => Err(self.err("remove the directory", name, error)),
+        }
+    }
+
+    /// Renames `name` to `to_name` in `to`, replacing a file that has that name.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn rename(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<()> {
+        rustix::fs::renameat(&self.fd, name, &to.fd, to_name)
+            .map_err(|error| to.err("rename to", to_name, error))
+    }
+
+    /// Renames `name` to `to_name` in `to`, where nothing may have that name yet.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn rename_new(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<()> {
+        rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE)
+            .map_err(|error| to.err("rename to", to_name, error))
+    }
+
+    /// Exchanges two names in one step; nobody ever sees one of them missing.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn exchange(&self, name: &[u8], with: &Dir, with_name: &[u8]) -> Result<()> {
+        rustix::fs::renameat_with(&self.fd, name, &with.fd, with_name, RenameFlags::EXCHANGE)
+            .map_err(|error| with.err("exchange", with_name, error))
+    }
+
+    /// Gives the file `name` a second name. `false`: the filesystem allows no further link to it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn link(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<bool> {
+        match rustix::fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::MLINK) => Ok(false),
+            Err(error) => Err(to.err("link", to_name, error)),
+        }
+    }
+
+    /// Makes the names in this directory durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.fd).map_err(|error| Error::io("flush", &self.path, error))
+    }
+
+    /// Makes everything on this directory's filesystem durable. A write error since the directory was opened is
+    /// reported here, so open it before the first write.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync_all(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.fd)
+            .map_err(|error| Error::io("flush the filesystem of", &self.path, error))
+    }
+
+    /// Room and limits of the filesystem that it is on.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn room(&self) -> Result<StatVfs> {
+        rustix::fs::fstatvfs(&self.fd)
+            .map_err(|error| Error::io("ask for the room of", &self.path, error))
+    }
+
+    /// Sets owner and permission bits of the directory itself.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn set_owner_mode(&self, owner: Option<(u32, u32)>, mode: u32) -> Result<()> {
+        set_owner_mode(&self.fd, owner, mode)
+            .map_err(|error| Error::io("set the owner of", &self.path, error))
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Sets owner and permission bits of an open file or directory.
+///
+/// # Errors
+/// What the system says.
+pub fn set_owner_mode(fd: impl AsFd, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+    if let Some((user, group)) = owner {
+        rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    }
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    Ok(())
+}
+
+/// Sets the time of the last change of an open file, nanoseconds since 1970.
+///
+/// # Errors
+/// What the system says.
+pub fn set_mtime(fd: impl AsFd, mtime: i64) -> io::Result<()> {
+    let time = Timespec {
+        tv_sec: mtime.div_euclid(1_000_000_000),
+        tv_nsec: mtime.rem_euclid(1_000_000_000),
+    };
+    rustix::fs::futimens(
+        fd,
+        &Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+    )?;
+    Ok(())
+}

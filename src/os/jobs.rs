@@ -1,0 +1,71 @@
+//! `jobs.jsonl`: one record per run, the one source for everything that tells operators what happened (SPEC 4).
+
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use log::warn;
+use serde::Serialize;
+
+/// What is written of one run.
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    /// When it ended, as in log lines.
+    pub time: String,
+    /// The command, such as `ingest`.
+    pub job: &'a str,
+    /// The device it worked on.
+    pub device: Option<String>,
+    /// The stick's label, as probed.
+    pub label: Option<String>,
+    /// The stick's filesystem UUID, as probed.
+    pub uuid: Option<String>,
+    /// `done`, `refused`, `nothing`, `busy` or `failed`.
+    pub result: &'a str,
+    /// What happened to each dataset.
+    pub datasets: serde_json::Map<String, serde_json::Value>,
+    /// Bytes copied in all.
+    pub bytes: u64,
+    /// How long the run took.
+    pub duration_ms: u64,
+    /// The error's text.
+    pub error: Option<String>,
+}
+
+/// Appends a record. A crash in mid-write leaves a torn last line, which the next record repairs by starting on a
+/// line of its own. A record that can't be written never stops the job.
+pub fn append(log_dir: &Path, record: &Record<'_>) {
+    let path = log_dir.join("jobs.jsonl");
+    if let Err(error) = try_append(&path, record) {
+        warn!("cannot write {}: {error}", path.display());
+    }
+}
+
+fn try_append(path: &Path, record: &Record<'_>) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        let _ = std::fs::create_dir(dir);
+    }
+    let mut file = OpenOptions::new()
+        .append(true)
+        .read(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(
+            i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits())
+                .unwrap_or(0),
+        )
+        .open(path)?;
+    let mut line = serde_json::to_string(record)?;
+    line.push('\n');
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            line.insert(0, '\n');
+        }
+    }
+    file.write_all(line.as_bytes())?;
+    file.sync_data()
+}

@@ -1,0 +1,169 @@
+//! Where log lines go (SPEC 4). Under systemd stderr with `<N>` prefixes is the journal; by hand the terminal is, and
+//! the syslog socket (so that `journalctl -t NAME` shows the run). Each job's file in `$USB_LOG_DIR` gets the same
+//! lines. A log that can't be written never stops the job.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Mutex;
+
+use log::{Level, LevelFilter, Log, Metadata, Record, warn};
+
+use crate::clock::Clock;
+use crate::text::Shown;
+
+/// syslog(3) facility "daemon".
+const FACILITY: u8 = 3;
+
+struct Journal {
+    name: &'static str,
+    clock: Clock,
+    under_systemd: bool,
+    syslog: Option<UnixDatagram>,
+    file: Option<Mutex<File>>,
+}
+
+/// Starts logging under the command's name; `file` is the job's log file, none in a dry run (which changes nothing).
+pub fn start(name: &'static str, clock: Clock, file: Option<&Path>) {
+    let under_systemd = stderr_is_journal();
+    let opened = file.map(open_log);
+    let (file, trouble) = match opened {
+        Some(Ok(file)) => (Some(Mutex::new(file)), None),
+        Some(Err(trouble)) => (None, Some(trouble)),
+        None => (None, None),
+    };
+    let syslog = if under_systemd {
+        None
+    } else {
+        connect_syslog()
+    };
+    if log::set_boxed_logger(Box::new(Journal {
+        name,
+        clock,
+        under_systemd,
+        syslog,
+        file,
+    }))
+    .is_ok()
+    {
+        log::set_max_level(LevelFilter::Info);
+    }
+    if let Some(trouble) = trouble {
+        warn!("{trouble}; the run goes on without its log file");
+    }
+}
+
+/// Adds a line to another log file in the same form, such as `usb_guard.log` for refused sticks.
+pub fn also(clock: Clock, path: &Path, message: &str) {
+    match open_log(path) {
+        Ok(mut file) => {
+            let _ = file.write_all(file_line(clock, Level::Warn, message).as_bytes());
+        }
+        Err(trouble) => warn!("{trouble}"),
+    }
+}
+
+/// Opens a log for appending. A link in its place is not followed: the directory may be less protected than root.
+fn open_log(path: &Path) -> Result<File, String> {
+    if let Some(dir) = path.parent() {
+        // The server's root itself is never made here: a missing data disk must not be papered over.
+        let _ = std::fs::create_dir(dir);
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(
+            i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits())
+                .unwrap_or(0),
+        )
+        .open(path)
+        .map_err(|error| format!("cannot write the log {}: {error}", path.display()))
+}
+
+/// systemd.exec(5): `$JOURNAL_STREAM` is the device and inode of the journal's stream; it counts only while stderr is
+/// still that stream.
+fn stderr_is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr().as_fd()) else {
+        return false;
+    };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+fn connect_syslog() -> Option<UnixDatagram> {
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.connect("/dev/log").ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some(socket)
+}
+
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug | Level::Trace => "debug",
+    }
+}
+
+fn file_line(clock: Clock, level: Level, message: &str) -> String {
+    format!(
+        "{} [{}] {message}\n",
+        clock.log_time(clock.now()),
+        word(level)
+    )
+}
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= LevelFilter::Info
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // Whatever a name on a stick holds, one message is one line.
+        let message = Shown(record.args().to_string().as_bytes()).to_string();
+        let level = record.level();
+        let mut stderr = std::io::stderr().lock();
+        if self.under_systemd {
+            let _ = stderr.write_all(format!("<{}>{message}\n", severity(level)).as_bytes());
+        } else if level == Level::Info {
+            let _ = stderr.write_all(format!("{message}\n").as_bytes());
+        } else {
+            let _ = stderr.write_all(format!("[{}] {message}\n", word(level)).as_bytes());
+        }
+        if let Some(syslog) = &self.syslog {
+            let priority = FACILITY * 8 + severity(level);
+            let _ = syslog.send(
+                format!(
+                    "<{priority}>{}[{}]: {message}",
+                    self.name,
+                    std::process::id()
+                )
+                .as_bytes(),
+            );
+        }
+        if let Some(mut file) = self.file.as_ref().and_then(|file| file.lock().ok()) {
+            let _ = file.write_all(file_line(self.clock, level, &message).as_bytes());
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,12 @@
+//! The only doors outside: directories and files by descriptor, mounts, locks, programs, the journal, run records.
+
+pub mod atomic;
+pub mod block;
+pub mod dir;
+pub mod jobs;
+pub mod journal;
+pub mod lock;
+pub mod mount;
+pub mod process;
+pub mod progress;
+pub mod signal;

@@ -1,0 +1,267 @@
+//! Mounting a stick at a place of its own under `/run/toolmaster` and taking it away again (SPEC 5).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::{info, warn};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use super::block;
+use super::dir::Dir;
+use crate::error::{Error, Result};
+
+/// Where sticks are mounted while a run works on them.
+const RUN_DIR: &str = "/run/toolmaster";
+/// Where a stick is parked read-only for the operator after a unit's run.
+const PARKING: [&str; 2] = ["/mnt/backup", "/mnt/physusb"];
+/// Nothing on a stick is executed, followed or a device, whatever its filesystem says.
+const FLAGS: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC)
+    .union(MountFlags::NOSYMFOLLOW)
+    .union(MountFlags::NOATIME);
+
+/// A mount that this run made. `Drop` is the net for a run that ends early; [`Mount::release`] is the way.
+#[derive(Debug)]
+pub struct Mount {
+    place: PathBuf,
+    attempts: u32,
+    mounted: bool,
+}
+
+impl Mount {
+    /// Mounts a device at a new directory.
+    ///
+    /// # Errors
+    /// `Io`; `Refused` if it is to be written and is write-protected.
+    pub fn new(
+        device: &Path,
+        kernel_name: &str,
+        writable: bool,
+        data: &str,
+        attempts: u32,
+    ) -> Result<Mount> {
+        let place = make_place(device)?;
+        let flags = if writable {
+            FLAGS
+        } else {
+            FLAGS | MountFlags::RDONLY
+        };
+        let data = std::ffi::CString::new(data).unwrap_or_default();
+        let mount = |name: &str| rustix::mount::mount(device, &place, name, flags, &*data);
+        match mount(kernel_name) {
+            Ok(()) => Ok(Mount {
+                place,
+                attempts,
+                mounted: true,
+            }),
+            Err(error) => {
+                let _ = std::fs::remove_dir(&place);
+                Err(match error {
+                    Errno::ROFS | Errno::ACCESS if writable => write_protected(device),
+                    Errno::PERM => Error::Config {
+                        why: format!("mounting {} needs root", device.display()),
+                        next: "run it with sudo",
+                    },
+                    Errno::BUSY => Error::Busy {
+                        why: format!("{} is in use by something else", device.display()),
+                        next: "close what uses it, unmount it and run it again",
+                    },
+                    error => Error::io("mount", device, error),
+                })
+            }
+        }
+    }
+
+    /// Its root directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn root(&self) -> Result<Dir> {
+        Dir::open(&self.place)
+    }
+
+    /// Unmounts, trying as often as the settings say. Every descriptor below it must be closed by now.
+    ///
+    /// # Errors
+    /// `Busy` if something else holds it open; the mount is then taken out of sight, and ends with the last holder.
+    pub fn release(mut self) -> Result<()> {
+        self.unmount()
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        self.mounted = false;
+        let mut left = self.attempts.max(1);
+        let result = loop {
+            match rustix::mount::unmount(&self.place, UnmountFlags::NOFOLLOW) {
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => break Ok(()),
+                Err(Errno::BUSY) if left > 1 => {
+                    left -= 1;
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(Errno::BUSY) => {
+                    let _ = rustix::mount::unmount(
+                        &self.place,
+                        UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
+                    );
+                    break Err(Error::Busy {
+                        why: format!(
+                            "{} is still in use by another program",
+                            self.place.display()
+                        ),
+                        next: "close it before the stick is pulled",
+                    });
+                }
+                Err(error) => break Err(Error::io("unmount", &self.place, error)),
+            }
+        };
+        let _ = std::fs::remove_dir(&self.place);
+        result
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.mounted
+            && let Err(error) = self.unmount()
+        {
+            warn!("{error}");
+        }
+    }
+}
+
+/// What a write-protected stick is answered.
+pub fn write_protected(device: &Path) -> Error {
+    Error::Refused {
+        why: format!("{} is write-protected", device.display()),
+        next: "unlock its switch, or check it on a PC".to_owned(),
+    }
+}
+
+/// `/run/toolmaster/<device>-<process>`: no pulled stick's old mount is ever in the way.
+fn make_place(device: &Path) -> Result<PathBuf> {
+    let run_dir = Path::new(RUN_DIR);
+    for dir in [Path::new("/run"), run_dir] {
+        match std::fs::create_dir(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("make the directory", dir, error));
+            }
+            _ => {}
+        }
+    }
+    let name = device
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let place = run_dir.join(format!("{name}-{}", std::process::id()));
+    std::fs::create_dir(&place).map_err(|error| Error::io("make the directory", &place, error))?;
+    Ok(place)
+}
+
+/// Clears the way for a run on a device, which the caller has locked: what a killed run left mounted of it, mounts of
+/// sticks that were pulled, and the device's own parking. A mount of anything else is never touched.
+///
+/// # Errors
+/// `Busy` if somebody mounted the device elsewhere.
+pub fn clear_the_way(device: &Path, number: u64) -> Result<()> {
+    for (place, mounted) in mounts()? {
+        let ours = place.starts_with(RUN_DIR);
+        let parked = PARKING.iter().any(|parking| place == Path::new(parking));
+        // Major 0 is no disk (tmpfs, …): such a mount is never ours.
+        let gone = rustix::fs::major(mounted) != 0 && !block::exists(mounted);
+        if (ours || parked) && (mounted == number || gone) {
+            info!(
+                "ending an earlier mount of {} at {}",
+                if gone { "a pulled stick" } else { "it" },
+                place.display()
+            );
+            match rustix::mount::unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+                Err(error) => return Err(Error::io("unmount", &place, error)),
+            }
+        } else if mounted == number {
+            return Err(Error::Busy {
+                why: format!("{} is mounted at {}", device.display(), place.display()),
+                next: "unmount it there and run it again",
+            });
+        }
+    }
+    remove_left_places();
+    Ok(())
+}
+
+/// Empty mountpoints of processes that are no more.
+fn remove_left_places() {
+    let Ok(entries) = std::fs::read_dir(RUN_DIR) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name
+            .rsplit_once('-')
+            .and_then(|(_, process)| process.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            let _ = std::fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// The mounts of this namespace: mountpoint and device number (proc(5), `mountinfo`).
+fn mounts() -> Result<Vec<(PathBuf, u64)>> {
+    let path = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    Ok(text
+        .split(|byte| *byte == b'\n')
+        .filter_map(parse_mount)
+        .collect())
+}
+
+fn parse_mount(line: &[u8]) -> Option<(PathBuf, u64)> {
+    use std::os::unix::ffi::OsStringExt;
+    let mut fields = line.split(|byte| *byte == b' ');
+    let number = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let (major, minor) = number.split_once(':')?;
+    let number = rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?);
+    let place = unescape(fields.nth(1)?);
+    Some((PathBuf::from(std::ffi::OsString::from_vec(place)), number))
+}
+
+/// Blank, tab, newline and backslash stand as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((byte, after)) = rest.split_first() {
+        let octal = if *byte == b'\\' { after.get(..3) } else { None };
+        let code = octal
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|text| u8::from_str_radix(text, 8).ok());
+        match code {
+            Some(code) => {
+                plain.push(code);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                plain.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_lines() {
+        let line = b"36 35 8:1 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext4 /dev/sda1 rw";
+        assert_eq!(
+            parse_mount(line),
+            Some((PathBuf::from("/mnt/a b"), rustix::fs::makedev(8, 1)))
+        );
+        assert_eq!(parse_mount(b""), None);
+        assert_eq!(parse_mount(b"36 35 8 / /mnt"), None);
+    }
+}

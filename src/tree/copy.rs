@@ -1,0 +1,124 @@
+//! Copies one file between directories, hashing what passes, and compares contents. Only user of SHA-256.
+
+use std::fs::File;
+use std::io::{Read, Write};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Entry, set_mtime, set_owner_mode};
+use crate::os::progress::Progress;
+use crate::os::signal;
+
+const BUFFER: usize = 256 * 1024;
+
+/// Who owns what is made, and with which permission bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Ownership {
+    /// User and group; `None`: whoever runs us (a stick's filesystem may have no owners).
+    pub owner: Option<(u32, u32)>,
+    /// Permission bits of files.
+    pub file_mode: u32,
+    /// Permission bits of directories.
+    pub dir_mode: u32,
+}
+
+/// A copied file: as read back from the target, and its content's SHA-256.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied {
+    /// As read back from the target.
+    pub entry: Entry,
+    /// SHA-256 of the bytes that were written.
+    pub sha256: [u8; 32],
+}
+
+/// Copies the file `name` of `from` to the new file `to_name` of `to`, with its time. A file that is being written to
+/// meanwhile is copied again.
+///
+/// # Errors
+/// `Unreadable` for the source, `Io` for the target, `Busy` if the source does not come to rest, `Interrupted`.
+pub fn copy(
+    from: &Dir,
+    name: &[u8],
+    to: &Dir,
+    to_name: &[u8],
+    owned: Ownership,
+    progress: &mut Progress,
+) -> Result<Copied> {
+    for _ in 0..3 {
+        let (mut source, before) = from.read(name)?;
+        let mut target = to.create(to_name, owned.file_mode)?;
+        let fail = |error: std::io::Error| Error::io("write", &to.path_of(to_name), error);
+        let (sha256, count) = pump(&mut source, from, name, |bytes| {
+            target.write_all(bytes).map_err(fail)?;
+            progress.add_bytes(bytes.len() as u64);
+            Ok(())
+        })?;
+        let after = Entry::of_file(&source).map_err(|source| unreadable(from, name, source))?;
+        if after.mtime == before.mtime && after.size == count {
+            set_owner_mode(&target, owned.owner, owned.file_mode).map_err(fail)?;
+            set_mtime(&target, before.mtime).map_err(fail)?;
+            let entry = rustix::fs::fstat(&target).map_err(|error| fail(error.into()))?;
+            progress.add_file();
+            return Ok(Copied {
+                entry: Entry::of(&entry),
+                sha256,
+            });
+        }
+        to.remove(to_name)?;
+    }
+    Err(Error::Busy {
+        why: format!("{} is being written to", from.shown(name)),
+        next: "wait until it is done and run it again",
+    })
+}
+
+/// The SHA-256 of a file.
+///
+/// # Errors
+/// `Unreadable`, `Interrupted`.
+pub fn hash(dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
+    let (mut file, _) = dir.read(name)?;
+    pump(&mut file, dir, name, |_| Ok(())).map(|(sha256, _)| sha256)
+}
+
+fn fill<'a>(file: &mut File, buffer: &'a mut [u8]) -> std::io::Result<&'a [u8]> {
+    let mut count = 0;
+    while let Some(rest) = buffer.get_mut(count..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(buffer.get(..count).unwrap_or_default())
+}
+
+fn pump(
+    file: &mut File,
+    dir: &Dir,
+    name: &[u8],
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<([u8; 32], u64)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; BUFFER];
+    let mut count = 0;
+    loop {
+        signal::check()?;
+        let bytes = fill(file, &mut buffer).map_err(|source| unreadable(dir, name, source))?;
+        if bytes.is_empty() {
+            return Ok((hasher.finalize().into(), count));
+        }
+        hasher.update(bytes);
+        each(bytes)?;
+        count += bytes.len() as u64;
+    }
+}
+
+fn unreadable(dir: &Dir, name: &[u8], source: std::io::Error) -> Error {
+    Error::Unreadable {
+        path: dir.shown(name),
+        source,
+    }
+}

@@ -1,0 +1,350 @@
+//! Manifests: the files of a dataset with size, time and SHA-256, in walk order, written and read as a stream.
+//!
+//! The format is JSON with one file a line, so that a manifest of a million files is read in constant memory:
+//! ```text
+//! {"version":1,"state":"complete","server":"…","runs":{"master":"…"},"files":[
+//! {"path":"master/a.csv","size":12,"mtime_ns":1700000000000000000,"sha256":"…"},
+//! …
+//! {"count":1}]}
+//! ```
+//! The last line proves that it is whole. A path that is not UTF-8 stands as hexadecimal in `path_hex`.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::{hex, unhex};
+
+/// The longest line that is read: a path of 4 KiB, each byte escaped, and the rest.
+const MAX_LINE: u64 = 32 * 1024;
+/// The longest path that is taken (Linux `PATH_MAX`).
+const MAX_PATH: usize = 4096;
+
+/// Whether what a manifest describes is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A run is changing the stick, or was cut off while it did.
+    Incomplete,
+    /// All files are there.
+    Complete,
+}
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// 1.
+    pub version: u32,
+    /// Whether the files are all there.
+    pub state: State,
+    /// The id of the server that wrote it.
+    pub server: String,
+    /// For each dataset the id of the run that its files are from.
+    pub runs: BTreeMap<String, String>,
+    /// In the server's copy: the run that the stick's own manifest may still name, if the stick was pulled before it
+    /// was told of the newer one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous: Option<String>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Path below the tree's root, components separated by `/`.
+    pub path: Vec<u8>,
+    /// Bytes.
+    pub size: u64,
+    /// Last change, nanoseconds since 1970, as read back from the medium.
+    pub mtime: i64,
+    /// SHA-256 of the content; none while it was only planned to be written.
+    pub sha256: Option<[u8; 32]>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    path: Option<std::borrow::Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    path_hex: Option<String>,
+    size: u64,
+    mtime_ns: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sha256: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tail {
+    count: u64,
+}
+
+/// Order of paths as a walk meets them: component by component, so that `a/b` comes before `a.b`.
+pub fn path_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    a.split(|byte| *byte == b'/')
+        .cmp(b.split(|byte| *byte == b'/'))
+}
+
+/// Writes a manifest as the files are met.
+pub struct Writer<W: Write> {
+    out: BufWriter<W>,
+    count: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes the first line.
+    ///
+    /// # Errors
+    /// Of the writer.
+    pub fn new(out: W, header: &Header) -> std::io::Result<Writer<W>> {
+        let mut out = BufWriter::new(out);
+        let line = serde_json::to_string(header)?;
+        out.write_all(line.strip_suffix('}').unwrap_or(&line).as_bytes())?;
+        out.write_all(b",\"files\":[\n")?;
+        Ok(Writer { out, count: 0 })
+    }
+
+    /// Writes the next file.
+    ///
+    /// # Errors
+    /// Of the writer.
+    pub fn push(&mut self, file: &Listed) -> std::io::Result<()> {
+        let text = std::str::from_utf8(&file.path).ok();
+        let line = Line {
+            path: text.map(std::borrow::Cow::Borrowed),
+            path_hex: if text.is_none() {
+                Some(hex(&file.path))
+            } else {
+                None
+            },
+            size: file.size,
+            mtime_ns: file.mtime,
+            sha256: file.sha256.map(|sha256| hex(&sha256)),
+        };
+        serde_json::to_writer(&mut self.out, &line)?;
+        self.out.write_all(b",\n")?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Writes the last line and gives the writer back.
+    ///
+    /// # Errors
+    /// Of the writer.
+    pub fn finish(mut self) -> std::io::Result<W> {
+        serde_json::to_writer(&mut self.out, &Tail { count: self.count })?;
+        self.out.write_all(b"]}\n")?;
+        self.out
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+    }
+}
+
+/// Reads a manifest file by file.
+pub struct Reader<R: Read> {
+    input: BufReader<R>,
+    header: Header,
+    line: Vec<u8>,
+    last: Vec<u8>,
+    count: u64,
+    ended: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the first line.
+    ///
+    /// # Errors
+    /// Of the reader; `InvalidData` if it is no manifest of ours.
+    pub fn new(input: R) -> std::io::Result<Reader<R>> {
+        let mut reader = Reader {
+            input: BufReader::new(input),
+            header: Header {
+                version: 1,
+                state: State::Incomplete,
+                server: String::new(),
+                runs: BTreeMap::new(),
+            },
+            line: Vec::new(),
+            last: Vec::new(),
+            count: 0,
+            ended: false,
+        };
+        reader.read_line()?;
+        let start = reader
+            .line
+            .strip_suffix(b",\"files\":[")
+            .ok_or_else(|| invalid("its first line"))?;
+        let header = serde_json::from_slice::<Header>(&[start, b"}"].concat())
+            .map_err(|_| invalid("its first line"))?;
+        if header.version != 1 {
+            return Err(invalid("its version"));
+        }
+        reader.header = header;
+        Ok(reader)
+    }
+
+    /// The first line.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The next file; `None` at a sound end. Paths are below the root, without `.` and `..`, in walk order, each once.
+    ///
+    /// # Errors
+    /// Of the reader; `InvalidData` if it is cut off or not as a manifest must be.
+    pub fn next_file(&mut self) -> std::io::Result<Option<Listed>> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.read_line()?;
+        if let Some(tail) = self.line.strip_suffix(b"]}") {
+            let tail =
+                serde_json::from_slice::<Tail>(tail).map_err(|_| invalid("its last line"))?;
+            if tail.count != self.count {
+                return Err(invalid("its count of files"));
+            }
+            self.ended = true;
+            return Ok(None);
+        }
+        let file = parse_file(&self.line).ok_or_else(|| invalid("the line of a file"))?;
+        if self.count > 0 && path_order(&self.last, &file.path).is_ge() {
+            return Err(invalid("the order of its files"));
+        }
+        self.count += 1;
+        self.last.clone_from(&file.path);
+        Ok(Some(file))
+    }
+
+    fn read_line(&mut self) -> std::io::Result<()> {
+        self.line.clear();
+        (&mut self.input)
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut self.line)?;
+        if self.line.pop() == Some(b'\n') {
+            Ok(())
+        } else {
+            Err(invalid("its end: it is cut off"))
+        }
+    }
+}
+
+fn parse_file(line: &[u8]) -> Option<Listed> {
+    let line: Line<'_> = serde_json::from_slice(line.strip_suffix(b",")?).ok()?;
+    let path = match (line.path, line.path_hex) {
+        (Some(path), None) => path.into_owned().into_bytes(),
+        (None, Some(digits)) => unhex(&digits)?,
+        _ => return None,
+    };
+    let sound = path.len() <= MAX_PATH
+        && !path.contains(&0)
+        && path
+            .split(|byte| *byte == b'/')
+            .all(|part| !part.is_empty() && part != b"." && part != b"..");
+    let sha256 = match line.sha256 {
+        Some(digits) => Some(unhex(&digits)?.try_into().ok()?),
+        None => None,
+    };
+    sound.then_some(Listed {
+        path,
+        size: line.size,
+        mtime: line.mtime_ns,
+        sha256,
+    })
+}
+
+fn invalid(what: &str) -> std::io::Error {
+    std::io::Error::new(
+        std::io::ErrorKind::InvalidData,
+        format!("not a sound manifest: {what}"),
+    )
+}
+
+/// Reads a whole manifest and says whether it is sound.
+///
+/// # Errors
+/// As [`Reader`].
+pub fn check(input: impl Read) -> std::io::Result<Header> {
+    let mut reader = Reader::new(input)?;
+    while reader.next_file()?.is_some() {}
+    Ok(reader.header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        let runs = BTreeMap::from([("master".to_owned(), "r1".to_owned())]);
+        Header {
+            version: 1,
+            state: State::Complete,
+            server: "s".to_owned(),
+            runs,
+        }
+    }
+
+    fn listed(path: &[u8]) -> Listed {
+        Listed {
+            path: path.to_vec(),
+            size: 3,
+            mtime: -1,
+            sha256: [7; 32],
+        }
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+        for path in [&b"a/b"[..], b"a.b", "図面.pdf".as_bytes(), b"\xff"] {
+            writer.push(&listed(path)).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let bytes = sample();
+        assert!(
+            serde_json::from_slice::<serde_json::Value>(&bytes).is_ok(),
+            "it is JSON"
+        );
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        assert_eq!(reader.header(), &header());
+        assert_eq!(reader.next_file().unwrap().unwrap(), listed(b"a/b"));
+        assert_eq!(reader.next_file().unwrap().unwrap(), listed(b"a.b"));
+        assert_eq!(
+            reader.next_file().unwrap().unwrap().path,
+            "図面.pdf".as_bytes()
+        );
+        assert_eq!(reader.next_file().unwrap().unwrap().path, b"\xff");
+        assert_eq!(reader.next_file().unwrap(), None);
+        assert_eq!(reader.next_file().unwrap(), None);
+    }
+
+    #[test]
+    fn every_cut_is_found() {
+        let bytes = sample();
+        for length in 0..bytes.len() {
+            assert!(check(&bytes[..length]).is_err(), "cut at {length}");
+        }
+        assert!(check(&bytes[..]).is_ok());
+    }
+
+    #[test]
+    fn lies_are_refused() {
+        let text = String::from_utf8(sample()).unwrap();
+        for (from, to) in [
+            ("\"a/b\"", "\"../b\""),
+            ("\"a/b\"", "\"/b\""),
+            ("\"a/b\"", "\"z/b\""),
+            ("\"count\":4", "\"count\":5"),
+            ("\"version\":1", "\"version\":2"),
+            ("\"size\":3", "\"size\":-3"),
+            ("\"path\":\"a.b\"", "\"path\":\"a.b\",\"path_hex\":\"61\""),
+        ] {
+            assert!(text.contains(from));
+            assert!(
+                check(text.replacen(from, to, 1).as_bytes()).is_err(),
+                "{from} -> {to}"
+            );
+        }
+    }
+}

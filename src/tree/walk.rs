@@ -1,0 +1,297 @@
+//! Two trees walked together by directory descriptor, merged in name order, a directory at a time. No list of a whole
+//! tree is ever held: what is in memory are the names of the directories from the root down to where the walk is.
+
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Entry, Kind, Names};
+use crate::os::signal;
+use crate::text::Shown;
+use crate::tree::same::is_dropping;
+
+/// Deeper than any dataset that people make; a bound for the descriptors held open (two a level).
+const MAX_DEPTH: usize = 100;
+
+/// One of the two trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The first.
+    Left,
+    /// The second.
+    Right,
+}
+
+/// What the walk met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A file on one side or both. Where the other side has a directory of that name, it is entered next.
+    File {
+        /// What the left tree has of that name: a file, a directory or nothing.
+        left: Option<Entry>,
+        /// What the right tree has of that name.
+        right: Option<Entry>,
+    },
+    /// A directory on one side or both; its contents follow, then `Leave`.
+    Enter {
+        /// The left tree's directory of that name.
+        left: Option<Entry>,
+        /// The right tree's directory of that name.
+        right: Option<Entry>,
+    },
+    /// All of the directory that was entered last has been met.
+    Leave,
+    /// Something that is neither file nor directory, or lies on another filesystem: never followed, never copied.
+    Skipped(Side, &'static str),
+}
+
+/// A walk in progress.
+pub struct Walk {
+    levels: Vec<Level>,
+    path: Vec<u8>,
+    next: Next,
+}
+
+/// What the next step begins with.
+enum Next {
+    /// The next name.
+    Name,
+    /// Giving out the directory that a file on the other side came before.
+    Give(Option<Entry>, Option<Entry>),
+    /// Opening the directory that was given out.
+    Open(Option<Entry>, Option<Entry>),
+}
+
+struct Level {
+    left: Option<Listed>,
+    right: Option<Listed>,
+    /// Length of the path of this directory.
+    path_len: usize,
+}
+
+struct Listed {
+    dir: Dir,
+    dev: u64,
+    names: Names,
+    next: usize,
+}
+
+impl Listed {
+    fn new(dir: Dir) -> Result<Listed> {
+        let names = dir.names()?;
+        Ok(Listed {
+            dev: dir.entry()?.dev,
+            dir,
+            names,
+            next: 0,
+        })
+    }
+
+    fn head(&self) -> Option<&[u8]> {
+        self.names.get(self.next)
+    }
+}
+
+impl Walk {
+    /// Starts at the roots of one tree or two.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn new(left: Option<&Dir>, right: Option<&Dir>) -> Result<Walk> {
+        let list = |dir: Option<&Dir>| dir.map(|dir| dir.again().and_then(Listed::new)).transpose();
+        let root = Level {
+            left: list(left)?,
+            right: list(right)?,
+            path_len: 0,
+        };
+        Ok(Walk {
+            levels: vec![root],
+            path: Vec::new(),
+            next: Next::Name,
+        })
+    }
+
+    /// The path of the last step, below the roots; of `Leave` that of the directory left.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The last component of [`Walk::path`].
+    pub fn name(&self) -> &[u8] {
+        self.path
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// The path of the last step, safe to print.
+    pub fn shown(&self) -> String {
+        Shown(&self.path).to_string()
+    }
+
+    /// The left tree's directory that the last step's name is in.
+    pub fn left(&self) -> Option<&Dir> {
+        self.levels
+            .last()
+            .and_then(|level| level.left.as_ref())
+            .map(|listed| &listed.dir)
+    }
+
+    /// The right tree's directory that the last step's name is in.
+    pub fn right(&self) -> Option<&Dir> {
+        self.levels
+            .last()
+            .and_then(|level| level.right.as_ref())
+            .map(|listed| &listed.dir)
+    }
+
+    /// The next step; `None` at the end.
+    ///
+    /// # Errors
+    /// `Io`, `Interrupted`, `Refused` beyond a hundred levels.
+    pub fn step(&mut self) -> Result<Option<Step>> {
+        signal::check()?;
+        match std::mem::replace(&mut self.next, Next::Name) {
+            Next::Name => {}
+            Next::Give(left, right) => {
+                self.next = Next::Open(left, right);
+                return Ok(Some(Step::Enter { left, right }));
+            }
+            Next::Open(left, right) => self.enter(left, right)?,
+        }
+        loop {
+            let Some(level) = self.levels.last_mut() else {
+                return Ok(None);
+            };
+            self.path.truncate(level.path_len);
+            let Some((on_left, on_right)) = level.next_name(&mut self.path) else {
+                self.levels.pop();
+                return Ok(if self.levels.is_empty() {
+                    None
+                } else {
+                    Some(Step::Leave)
+                });
+            };
+            if is_dropping(self.name()) {
+                continue;
+            }
+            let left = self.look(Side::Left, on_left)?;
+            let right = self.look(Side::Right, on_right)?;
+            if let Some(skipped) = skipped(left, right) {
+                // Both sides' odd ones are told one after the other: step back to the other side's name.
+                self.step_back_other(skipped.0, on_left && on_right);
+                return Ok(Some(Step::Skipped(skipped.0, skipped.1)));
+            }
+            let only_dir = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::Dir);
+            let is_file =
+                |entry: Option<Entry>| entry.is_some_and(|entry| entry.kind == Kind::File);
+            let dirs = (only_dir(left), only_dir(right));
+            let has_dir = dirs.0.is_some() || dirs.1.is_some();
+            if is_file(left) || is_file(right) {
+                if has_dir {
+                    self.next = Next::Give(dirs.0, dirs.1);
+                }
+                return Ok(Some(Step::File { left, right }));
+            }
+            if has_dir {
+                self.next = Next::Open(left, right);
+                return Ok(Some(Step::Enter { left, right }));
+            }
+            // It vanished between listing and looking.
+        }
+    }
+
+    fn look(&self, side: Side, there: bool) -> Result<Option<Entry>> {
+        let listed = self.levels.last().and_then(|level| {
+            if side == Side::Left {
+                &level.left
+            } else {
+                &level.right
+            }
+            .as_ref()
+        });
+        let Some(listed) = listed.filter(|_| there) else {
+            return Ok(None);
+        };
+        let entry = listed.dir.look(self.name())?;
+        Ok(entry.map(|entry| {
+            if entry.dev == listed.dev {
+                entry
+            } else {
+                Entry {
+                    kind: Kind::Other("mount point"),
+                    ..entry
+                }
+            }
+        }))
+    }
+
+    /// After a skipped name the same name on the other side is still to be met.
+    fn step_back_other(&mut self, skipped: Side, both: bool) {
+        let Some(level) = self.levels.last_mut().filter(|_| both) else {
+            return;
+        };
+        let other = if skipped == Side::Left {
+            &mut level.right
+        } else {
+            &mut level.left
+        };
+        if let Some(listed) = other {
+            listed.next = listed.next.saturating_sub(1);
+        }
+    }
+
+    fn enter(&mut self, left: Option<Entry>, right: Option<Entry>) -> Result<()> {
+        if self.levels.len() >= MAX_DEPTH {
+            return Err(Error::Refused {
+                why: format!("{} lies deeper than {MAX_DEPTH} directories", self.shown()),
+                next: "move it up".to_owned(),
+            });
+        }
+        let open = |entry: Option<Entry>, dir: Option<&Dir>| match (entry, dir) {
+            (
+                Some(Entry {
+                    kind: Kind::Dir, ..
+                }),
+                Some(dir),
+            ) => dir.sub(self.name())?.map(Listed::new).transpose(),
+            _ => Ok(None),
+        };
+        let level = Level {
+            left: open(left, self.left())?,
+            right: open(right, self.right())?,
+            path_len: self.path.len(),
+        };
+        self.levels.push(level);
+        Ok(())
+    }
+}
+
+impl Level {
+    /// Appends the smaller of the two next names to the path; says which sides have it.
+    fn next_name(&mut self, path: &mut Vec<u8>) -> Option<(bool, bool)> {
+        let left = self.left.as_ref().and_then(Listed::head);
+        let right = self.right.as_ref().and_then(Listed::head);
+        let name = match (left, right) {
+            (Some(left), Some(right)) => left.min(right),
+            (Some(name), None) | (None, Some(name)) => name,
+            (None, None) => return None,
+        };
+        let sides = (left == Some(name), right == Some(name));
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        for (there, listed) in [(sides.0, &mut self.left), (sides.1, &mut self.right)] {
+            if let Some(listed) = listed.as_mut().filter(|_| there) {
+                listed.next += 1;
+            }
+        }
+        Some(sides)
+    }
+}
+
+fn skipped(left: Option<Entry>, right: Option<Entry>) -> Option<(Side, &'static str)> {
+    match (left.map(|entry| entry.kind), right.map(|entry| entry.kind)) {
+        (Some(Kind::Other(what)), _) => Some((Side::Left, what)),
+        (_, Some(Kind::Other(what))) => Some((Side::Right, what)),
+        _ => None,
+    }
+}
