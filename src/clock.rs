@@ -21,9 +21,7 @@ pub struct Clock {
 impl Clock {
     /// Reads the site's offset (`TZ`, `/etc/localtime`); UTC where there is none.
     pub fn read() -> Clock {
-        Clock {
-            offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC),
-        }
+        Clock { offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC) }
     }
 
     /// Seconds since 1970 (negative before it).
@@ -40,9 +38,7 @@ impl Clock {
     }
 
     fn local(&self, seconds: i64) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(seconds)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-            .to_offset(self.offset)
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH).to_offset(self.offset)
     }
 
     /// `2026-01-31T02:30:00+09:00`, the form of log lines and records.
@@ -62,9 +58,7 @@ impl Clock {
 
 /// Unix seconds of an RFC 3339 time, or nothing if the text is none.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    OffsetDateTime::parse(text, &Rfc3339)
-        .ok()
-        .map(OffsetDateTime::unix_timestamp)
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
 }
 
 /// What is known of the clock's truth (SPEC 8).
@@ -79,16 +73,18 @@ pub struct Belief {
 }
 
 impl Belief {
-    /// *Pure.* `sure`: the clock is synchronised, or an operator confirmed it; then later records do not count.
-    pub fn new(now: i64, newest: i64, sure: bool) -> Belief {
-        let newest = if sure && newest > now { 0 } else { newest };
-        let year_beyond = newest > 0 && now > newest + 366 * DAY;
-        let believed = now >= YEAR_2000 && now >= newest && (sure || !year_beyond);
-        Belief {
-            now,
-            newest,
-            believed,
+    /// *Pure.* `seen`: the latest time that the clock itself had shown and was believed. `claimed`: the latest time
+    /// that the server's datasets carry, which may rightly be up to a day ahead of the clock. `sure`: the clock is
+    /// synchronised, or an operator confirmed it; then later records do not count.
+    pub fn new(now: i64, seen: i64, claimed: i64, sure: bool) -> Belief {
+        let newest = seen.max(claimed);
+        if sure {
+            let newest = if newest > now.saturating_add(DAY) { 0 } else { newest };
+            return Belief { now, newest, believed: now >= YEAR_2000 };
         }
+        let behind = now < seen || now.saturating_add(DAY) < claimed;
+        let year_beyond = newest > 0 && now > newest.saturating_add(366 * DAY);
+        Belief { now, newest, believed: now >= YEAR_2000 && !behind && !year_beyond }
     }
 
     /// Whether a time that a file claims can be true: from 2000 to a day after the later of now and the newest record.
@@ -99,10 +95,7 @@ impl Belief {
     /// A time later than all that is known; a clock that is not believed has no say.
     pub fn next(&self, others: &[i64]) -> i64 {
         let now = if self.believed { self.now } else { YEAR_2000 };
-        others
-            .iter()
-            .fold(now.max(self.newest), |a, b| a.max(*b))
-            .saturating_add(1)
+        others.iter().fold(now.max(self.newest), |a, b| a.max(*b)).saturating_add(1)
     }
 }
 
@@ -114,24 +107,21 @@ mod tests {
 
     #[test]
     fn a_clock_is_believed_between_its_records() {
-        assert!(Belief::new(NOW, 0, false).believed, "nothing on record");
-        assert!(Belief::new(NOW, NOW - 5, false).believed);
-        assert!(
-            !Belief::new(NOW, NOW + 5, false).believed,
-            "earlier than the newest record"
-        );
-        assert!(
-            !Belief::new(NOW, NOW - 400 * DAY, false).believed,
-            "a year beyond, not synchronised"
-        );
-        assert!(Belief::new(NOW, NOW - 400 * DAY, true).believed);
-        assert!(!Belief::new(100, 0, false).believed, "1970");
-        assert!(!Belief::new(100, 0, true).believed, "1970, whoever says so");
+        let believed = |now, seen, claimed, sure| Belief::new(now, seen, claimed, sure).believed;
+        assert!(believed(NOW, 0, 0, false), "nothing on record");
+        assert!(believed(NOW, NOW, NOW + 1, false));
+        assert!(believed(NOW, NOW - 5, NOW + DAY, false), "a PC's clock may be ahead by a day");
+        assert!(!believed(NOW, NOW + 1, 0, false), "earlier than it was before");
+        assert!(!believed(NOW, 0, NOW + DAY + 1, false), "earlier than the data");
+        assert!(!believed(NOW, NOW - 400 * DAY, 0, false), "a year beyond, not synchronised");
+        assert!(believed(NOW, NOW - 400 * DAY, 0, true));
+        assert!(!believed(100, 0, 0, false), "1970");
+        assert!(!believed(100, 0, 0, true), "1970, whoever says so");
     }
 
     #[test]
     fn a_sure_clock_forgets_later_records() {
-        let belief = Belief::new(NOW, 4_070_908_800, true);
+        let belief = Belief::new(NOW, 4_070_908_800, 0, true);
         assert!(belief.believed);
         assert_eq!(belief.newest, 0);
         assert!(!belief.plausible(4_070_908_800));
@@ -139,7 +129,7 @@ mod tests {
 
     #[test]
     fn an_unbelieved_clock_does_not_poison_the_next_time() {
-        let belief = Belief::new(4_070_908_800, NOW, false);
+        let belief = Belief::new(4_070_908_800, NOW, 0, false);
         assert!(!belief.believed);
         assert_eq!(belief.next(&[NOW - 3]), NOW + 1);
     }

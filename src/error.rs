@@ -70,27 +70,21 @@ pub enum Error {
 }
 
 /// Shown by `--help` of every command.
-pub const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 refused; 3 nothing to work from; 64 usage; 75 busy, try again; 78 configuration.";
+pub const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 failed; 2 refused; 3 nothing to work from; 64 usage; 75 busy, try again; 78 configuration.";
 
 impl Error {
     /// An operation on a path that the system refused.
     pub fn io(what: &'static str, path: &Path, source: impl Into<io::Error>) -> Error {
         use std::os::unix::ffi::OsStrExt;
         let path = Shown(path.as_os_str().as_bytes()).to_string();
-        Error::Io {
-            what,
-            path,
-            source: source.into(),
-        }
+        Error::Io { what, path, source: source.into() }
     }
 
     /// The exit code of SPEC 3.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Io { .. }
-            | Error::Unreadable { .. }
-            | Error::Failed { .. }
-            | Error::Interrupted => 1,
+            Error::Io { .. } | Error::Unreadable { .. } | Error::Failed { .. } | Error::Interrupted => 1,
             Error::Refused { .. } => 2,
             Error::NoSource { .. } => 3,
             Error::Usage(_) => 64,
@@ -110,20 +104,13 @@ impl Error {
     }
 
     fn io_advice(source: &io::Error) -> &'static str {
-        match source
-            .raw_os_error()
-            .map(rustix::io::Errno::from_raw_os_error)
-        {
+        match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::NOSPC) => "make room there and run it again",
             Some(rustix::io::Errno::IO) => {
                 "the medium has a read or write error: copy what can be read, use another one"
             }
-            Some(rustix::io::Errno::ROFS) => {
-                "it is write-protected: unlock it, or check it on a PC"
-            }
-            Some(rustix::io::Errno::NODEV | rustix::io::Errno::NXIO) => {
-                "the stick is gone: plug it in again"
-            }
+            Some(rustix::io::Errno::ROFS) => "it is write-protected: unlock it, or check it on a PC",
+            Some(rustix::io::Errno::NODEV | rustix::io::Errno::NXIO) => "the stick is gone: plug it in again",
             Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => "run it with sudo",
             Some(rustix::io::Errno::NOENT) => "check the path",
             _ => "try again; if it stays, keep the log and call the system's keeper",
@@ -135,18 +122,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { what, path, source } => {
-                write!(
-                    f,
-                    "cannot {what} {path}: {source} -> {}",
-                    Error::io_advice(source)
-                )
+                write!(f, "cannot {what} {path}: {source} -> {}", Error::io_advice(source))
             }
             Error::Unreadable { path, source } => {
-                write!(
-                    f,
-                    "cannot read {path}: {source} -> {}",
-                    Error::io_advice(source)
-                )
+                write!(f, "cannot read {path}: {source} -> {}", Error::io_advice(source))
             }
             Error::Failed { why, next } => write!(f, "{why} -> {next}"),
             Error::Interrupted => write!(f, "ended by a signal before it was done -> run it again"),

@@ -1,6 +1,9 @@
-//! `toolmaster`: one binary, many names (SPEC 1).
+//! `toolmaster`: one binary, many names (SPEC 1). This file turns a name and its arguments into a command, gives the
+//! command its settings, clock and journal, and prints the one error.
 
 pub mod clock;
+pub mod cmd;
+pub mod dataset;
 pub mod error;
 pub mod os;
 pub mod settings;
@@ -8,9 +11,121 @@ pub mod stick;
 pub mod text;
 pub mod tree;
 
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+
+use argh::FromArgs;
+use log::error;
+
+use clock::Clock;
+use cmd::Env;
+use error::{EXIT_CODES, Error, Result};
+use os::{journal, signal};
+use settings::Settings;
+
+/// The names under which the binary is called on the Pi (without `.sh` or `.py`), and what `toolmaster …` each is.
+pub const NAMES: [(&str, &str); 1] = [("tool-ingest-sync", "ingest")];
+
+/// What a Raspberry Pi needs to be a factory-floor appliance: sticks in and out, snapshots, backups, a mirror.
+#[derive(FromArgs, Debug)]
+struct Toolmaster {
+    #[argh(subcommand)]
+    command: Command,
+}
+
+#[derive(FromArgs, Debug)]
+#[argh(subcommand)]
+enum Command {
+    Ingest(cmd::ingest::Args),
+    Stick(cmd::stick::Args),
+    Clock(cmd::clock::Args),
+}
 
 /// Runs the command that the process was called as.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    signal::listen();
+    let mut args = std::env::args_os();
+    let called = args.next().unwrap_or_default();
+    let code = match understand(&called, args) {
+        Ok(Understood::Run(command)) => return ExitCode::from(run(&command)),
+        Ok(Understood::Print(text)) => {
+            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+            0
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            error.exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+enum Understood {
+    Run(Command),
+    Print(String),
+}
+
+/// From the name and the arguments to a command, or to a text to print.
+fn understand(called: &OsString, args: impl Iterator<Item = OsString>) -> Result<Understood> {
+    let name = Path::new(called).file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let alias = NAMES.iter().find(|(alias, _)| *alias == name);
+    let mut words: Vec<String> = alias.map(|(_, command)| (*command).to_owned()).into_iter().collect();
+    let mut plain = false;
+    for arg in args {
+        let arg = arg.into_string().map_err(|arg| {
+            Error::Usage(format!("the argument {} is not UTF-8", text::Shown(arg.as_encoded_bytes())))
+        })?;
+        match arg.as_str() {
+            "--" => plain = true,
+            "--version" if !plain => {
+                return Ok(Understood::Print(format!("toolmaster {}", env!("CARGO_PKG_VERSION"))));
+            }
+            "-h" if !plain => words.push("--help".to_owned()),
+            // argh takes an option's value as a word of its own.
+            option if !plain && option.starts_with("--") => match option.split_once('=') {
+                Some((option, value)) => words.extend([option.to_owned(), value.to_owned()]),
+                None => words.push(option.to_owned()),
+            },
+            word => words.push(word.to_owned()),
+        }
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Toolmaster::from_args(&["toolmaster"], &words) {
+        Ok(Toolmaster { command }) => Ok(Understood::Run(command)),
+        Err(exit) if exit.status.is_ok() => Ok(Understood::Print(format!("{}\n{EXIT_CODES}", exit.output.trim_end()))),
+        Err(exit) => Err(Error::Usage(exit.output.split_whitespace().collect::<Vec<_>>().join(" "))),
+    }
+}
+
+/// Runs a command; its error is the last line, whatever else was said.
+fn run(command: &Command) -> u8 {
+    let clock = Clock::read();
+    let settings = match Settings::read(|name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            journal::start("toolmaster", clock, None);
+            error!("{error}");
+            return error.exit_code();
+        }
+    };
+    let (name, log_file) = match command {
+        Command::Ingest(args) => ("tool-ingest-sync", Some("usb_ingest.log").filter(|_| !args.dry_run)),
+        Command::Stick(_) | Command::Clock(_) => ("toolmaster", None),
+    };
+    journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
+    let env = Env { settings, clock };
+    let result = match command {
+        Command::Ingest(args) => cmd::ingest::run(args, &env),
+        Command::Stick(args) => cmd::stick::run(args),
+        Command::Clock(args) => cmd::clock::run(args, &env),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            error!("{error}");
+            error.exit_code()
+        }
+    }
 }

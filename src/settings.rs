@@ -70,10 +70,7 @@ fn absolute(name: &str, value: String) -> Result<PathBuf> {
     if plain {
         Ok(path)
     } else {
-        Err(Error::Config {
-            why: format!("{name} must be an absolute path without \"..\", below /"),
-            next: NEXT,
-        })
+        Err(Error::Config { why: format!("{name} must be an absolute path without \"..\", below /"), next: NEXT })
     }
 }
 
@@ -83,10 +80,7 @@ fn label(name: &str, value: Option<String>, default: &str) -> Result<String> {
     if value.len() <= 16 && value.chars().all(|c| !c.is_control()) {
         Ok(value)
     } else {
-        Err(Error::Config {
-            why: format!("{name} must be a label of at most 16 bytes"),
-            next: NEXT,
-        })
+        Err(Error::Config { why: format!("{name} must be a label of at most 16 bytes"), next: NEXT })
     }
 }
 
@@ -96,10 +90,7 @@ fn number(name: &str, value: Option<String>, default: u32, min: u32, max: u32) -
     };
     match value.trim().parse::<u32>() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
-        _ => Err(Error::Config {
-            why: format!("{name} must be a number from {min} to {max}"),
-            next: NEXT,
-        }),
+        _ => Err(Error::Config { why: format!("{name} must be a number from {min} to {max}"), next: NEXT }),
     }
 }
 
@@ -108,11 +99,7 @@ mod tests {
     use super::*;
 
     fn read(vars: &[(&str, &str)]) -> Result<Settings> {
-        Settings::read(|name| {
-            vars.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
-        })
+        Settings::read(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
     #[test]

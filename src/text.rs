@@ -45,36 +45,27 @@ impl fmt::Display for Bytes {
             value /= 1024.0;
             unit = next;
         }
-        if unit == "B" {
-            write!(f, "{} B", self.0)
-        } else {
-            write!(f, "{value:.1} {unit}")
-        }
+        if unit == "B" { write!(f, "{} B", self.0) } else { write!(f, "{value:.1} {unit}") }
     }
 }
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The bytes of a hexadecimal text, or nothing if it is none.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |c: &u8| (*c as char).to_digit(16).map(|d| d as u8);
-    digits
-        .chunks(2)
-        .map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?))
-        .collect()
+    digits.chunks(2).map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect()
 }
 
 #[cfg(test)]
@@ -86,10 +77,7 @@ mod tests {
         assert_eq!(Shown(b"a\nb\x1b[2J").to_string(), "a\\u{a}b\\u{1b}[2J");
         assert_eq!(Shown(b"\xffx").to_string(), "\\xffx");
         assert_eq!(Shown("図面.pdf".as_bytes()).to_string(), "図面.pdf");
-        assert_eq!(
-            Shown("a\u{202e}fdp".as_bytes()).to_string(),
-            "a\\u{202e}fdp"
-        );
+        assert_eq!(Shown("a\u{202e}fdp".as_bytes()).to_string(), "a\\u{202e}fdp");
     }
 
     #[test]

@@ -19,20 +19,13 @@ struct Medium<'a> {
 
 impl<'a> Medium<'a> {
     fn new(image: &'a [u8]) -> Self {
-        Self {
-            inner: Cursor::new(image),
-            read: 0,
-            reads_left: u32::MAX,
-        }
+        Self { inner: Cursor::new(image), read: 0, reads_left: u32::MAX }
     }
 }
 
 impl Read for Medium<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.reads_left = self
-            .reads_left
-            .checked_sub(1)
-            .ok_or_else(|| io::Error::other("pulled"))?;
+        self.reads_left = self.reads_left.checked_sub(1).ok_or_else(|| io::Error::other("pulled"))?;
         let n = self.inner.read(buffer)?;
         self.read += n as u64;
         Ok(n)
@@ -78,15 +71,8 @@ fn every_image_gives_the_expected_answer() {
 fn every_expectation_has_its_image() {
     for entry in std::fs::read_dir(corpus::folder()).unwrap() {
         let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "expect")
-        {
-            assert!(
-                path.with_extension("img.zst").exists(),
-                "{} is left over",
-                path.display()
-            );
+        if path.extension().is_some_and(|extension| extension == "expect") {
+            assert!(path.with_extension("img.zst").exists(), "{} is left over", path.display());
         }
     }
 }
@@ -96,12 +82,7 @@ fn json_has_the_promised_keys() {
     for name in corpus::names() {
         let answer = ask(&image(&name)).0;
         let json: serde_json::Value = serde_json::from_str(&to_json(&answer)).unwrap();
-        let keys: Vec<_> = json
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         match &answer {
             Ok(found) => {
                 // serde_json keeps the keys sorted.
@@ -156,11 +137,7 @@ fn no_truncation_makes_it_panic_or_larger_than_the_medium() {
             if let Ok(found) = ask(&image[..len]).0 {
                 assert!(found.size <= len as u64, "{name} cut to {len}");
             }
-            len += if len >= 2 << 20 && image.len() > 8 << 20 {
-                64 * STEP
-            } else {
-                STEP
-            };
+            len += if len >= 2 << 20 && image.len() > 8 << 20 { 64 * STEP } else { STEP };
         }
     }
 }
@@ -175,12 +152,9 @@ fn numbers_drawn_by_lot_do_not_make_it_panic() {
         state ^= state << 17;
         usize::try_from(state >> 33).unwrap()
     };
-    for (name, from, len) in [
-        ("ext4-no-csum", 1024, 1024),
-        ("fat16-label", 11, 50),
-        ("fat32-label", 11, 79),
-        ("exfat-label", 64, 48),
-    ] {
+    for (name, from, len) in
+        [("ext4-no-csum", 1024, 1024), ("fat16-label", 11, 50), ("fat32-label", 11, 79), ("exfat-label", 64, 48)]
+    {
         let sound = image(name);
         for _ in 0..4000 {
             let mut image = sound.clone();
@@ -198,10 +172,7 @@ fn a_read_error_is_told_as_one() {
         let image = image(name);
         let mut failed = 0;
         for reads_left in 0.. {
-            let mut medium = Medium {
-                reads_left,
-                ..Medium::new(&image)
-            };
+            let mut medium = Medium { reads_left, ..Medium::new(&image) };
             match probe(&mut medium) {
                 Ok(_) => break,
                 Err(NotAStick::Io(_)) => failed += 1,
@@ -228,18 +199,12 @@ fn a_medium_that_is_shorter_than_it_says_is_a_read_error() {
             }
         }
     }
-    assert!(matches!(
-        probe(&mut Liar(Cursor::new(image("fat16-label")))),
-        Err(NotAStick::Io(_))
-    ));
+    assert!(matches!(probe(&mut Liar(Cursor::new(image("fat16-label")))), Err(NotAStick::Io(_))));
 }
 
 #[test]
 fn names() {
     assert_eq!(FsType::Fat12.to_string(), "fat12");
-    assert_eq!(
-        [FsType::Ext2, FsType::Fat32, FsType::Exfat].map(FsType::kernel_name),
-        ["ext4", "vfat", "exfat"]
-    );
+    assert_eq!([FsType::Ext2, FsType::Fat32, FsType::Exfat].map(FsType::kernel_name), ["ext4", "vfat", "exfat"]);
     assert!(FsType::Ext3.is_ext() && !FsType::Exfat.is_ext());
 }

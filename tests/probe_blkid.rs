@@ -42,38 +42,19 @@ fn theirs(image: &Path) -> String {
     let output = Command::new("blkid")
         .args(["-p", "-o", "export"])
         .arg(image)
-        .env(
-            "PATH",
-            format!(
-                "{}:/usr/sbin:/sbin",
-                std::env::var("PATH").unwrap_or_default()
-            ),
-        )
+        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
         .output()
         .expect("this test compares with the program blkid of util-linux, which is not here");
     match output.status.code() {
         Some(0) => {}
         Some(2) => return "nothing".into(),
         Some(8) => return "ambiguous".into(),
-        code => panic!(
-            "blkid {}: {code:?}, {}",
-            image.display(),
-            String::from_utf8_lossy(&output.stderr)
-        ),
+        code => panic!("blkid {}: {code:?}, {}", image.display(), String::from_utf8_lossy(&output.stderr)),
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let values: BTreeMap<_, _> = text
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .collect();
+    let values: BTreeMap<_, _> = text.lines().filter_map(|line| line.split_once('=')).collect();
     // `-o export` escapes for the shell, with a backslash.
-    let get = |key| {
-        values
-            .get(key)
-            .copied()
-            .unwrap_or_default()
-            .replace('\\', "")
-    };
+    let get = |key| values.get(key).copied().unwrap_or_default().replace('\\', "");
     let table = get("PTTYPE");
     let kind = match get("TYPE").as_str() {
         "vfat" => get("VERSION").to_lowercase(),
@@ -81,29 +62,16 @@ fn theirs(image: &Path) -> String {
     };
     let answer = match kind.as_str() {
         "" => {
-            return if table.is_empty() {
-                "nothing".into()
-            } else {
-                table
-            };
+            return if table.is_empty() { "nothing".into() } else { table };
         }
-        "ext2" | "ext3" | "ext4" | "fat12" | "fat16" | "fat32" | "exfat" => {
-            stick(&kind, &get("LABEL"), &get("UUID"))
-        }
+        "ext2" | "ext3" | "ext4" | "fat12" | "fat16" | "fat32" | "exfat" => stick(&kind, &get("LABEL"), &get("UUID")),
         other => other.to_owned(),
     };
-    if table.is_empty() {
-        answer
-    } else {
-        format!("{answer} + {table}")
-    }
+    if table.is_empty() { answer } else { format!("{answer} + {table}") }
 }
 
 fn stick(fstype: &str, label: &str, uuid: &str) -> String {
-    format!(
-        "{fstype} {label:?} {}",
-        uuid.split('-').next_back().unwrap_or_default()
-    )
+    format!("{fstype} {label:?} {}", uuid.split('-').next_back().unwrap_or_default())
 }
 
 /// blkid has one word for "nothing" and "damaged"; both refuse.
@@ -118,49 +86,31 @@ fn read(path: &Path) -> String {
 #[test]
 fn every_difference_to_blkid_is_explained() {
     let differences = read(&corpus::folder().join("differences.txt"));
-    let mut lines = differences
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut lines = differences.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     // Another blkid may answer otherwise: then an explanation may be one too many, but none may be missing.
-    let version = Command::new("blkid")
-        .arg("--version")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin")
-        .output();
-    let version = version
-        .expect("this test compares with the program blkid of util-linux, which is not here");
+    let version = Command::new("blkid").arg("--version").env("PATH", "/usr/sbin:/sbin:/usr/bin").output();
+    let version = version.expect("this test compares with the program blkid of util-linux, which is not here");
     let version = String::from_utf8_lossy(&[version.stdout, version.stderr].concat()).into_owned();
     let same_version = version.contains(lines.next().expect("the first line is blkid's version"));
-    let mut reasons: BTreeMap<_, _> = lines
-        .map(|line| line.split_once(": ").expect("image: explanation"))
-        .collect();
+    let mut reasons: BTreeMap<_, _> = lines.map(|line| line.split_once(": ").expect("image: explanation")).collect();
 
     let folder = tempfile::tempdir().unwrap();
     let mut complaints = String::new();
-    let mut table =
-        String::from("| image | toolmaster | blkid | why different |\n| --- | --- | --- | --- |\n");
+    let mut table = String::from("| image | toolmaster | blkid | why different |\n| --- | --- | --- | --- |\n");
     for name in corpus::names() {
         let image = folder.path().join(&name);
         corpus::zstd(&name, &["--sparse", "-o", image.to_str().unwrap()]);
-        let (ours, theirs) = (
-            ours(&probe(&mut File::open(&image).unwrap())),
-            theirs(&image),
-        );
+        let (ours, theirs) = (ours(&probe(&mut File::open(&image).unwrap())), theirs(&image));
         std::fs::remove_file(&image).unwrap();
         let reason = reasons.remove(name.as_str());
         match (agree(&ours, &theirs), reason) {
-            (false, None) => {
-                complaints +=
-                    &format!("{name}: we say {ours}, blkid {theirs}, and nothing explains it\n")
-            }
+            (false, None) => complaints += &format!("{name}: we say {ours}, blkid {theirs}, and nothing explains it\n"),
             (true, Some(_)) if same_version => {
                 complaints += &format!("{name}: both say {ours}, no explanation is needed\n")
             }
             _ => {}
         }
-        table += &format!(
-            "| {name} | {ours} | {theirs} | {} |\n",
-            reason.unwrap_or_default()
-        );
+        table += &format!("| {name} | {ours} | {theirs} | {} |\n", reason.unwrap_or_default());
     }
     for name in reasons.keys() {
         complaints += &format!("{name}: an explanation for no image\n");
@@ -174,15 +124,10 @@ fn every_difference_to_blkid_is_explained() {
 fn check_document(table: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/probe.md");
     let document = read(&path);
-    let (text, written) = document
-        .split_once(BEGIN)
-        .expect("docs/probe.md has the mark before its table");
+    let (text, written) = document.split_once(BEGIN).expect("docs/probe.md has the mark before its table");
     if corpus::blessing() {
         std::fs::write(&path, format!("{text}{BEGIN}{table}")).unwrap();
     } else {
-        assert!(
-            written == table,
-            "docs/probe.md is stale: PROBE_BLESS=1 cargo test --test probe_blkid"
-        );
+        assert!(written == table, "docs/probe.md is stale: PROBE_BLESS=1 cargo test --test probe_blkid");
     }
 }

@@ -54,11 +54,19 @@ impl Records {
     /// `Io`.
     pub fn known(&self, dataset: Dataset, on_stick: Option<&Header>) -> Result<Known> {
         let mut known = Known { base: None, pending: Vec::new() };
-        let Some(dir) = &self.dir else { return Ok(known) };
-        for name in pending_names(dir, dataset)? {
-            known.pending.extend(open_sound(dir, &name)?);
+        let Some(dir) = &self.dir else {
+            return Ok(known);
+        };
+        for name in pending_names(dir, dataset)?.iter().filter(|name| name.ends_with(b"-before")) {
+            let planned = [name.strip_suffix(b"-before").unwrap_or(name), b"-planned"].concat();
+            // Without its second half nothing had been written to the stick yet.
+            if let (Some(before), Some(planned)) = (open_sound(dir, name)?, open_sound(dir, &planned)?) {
+                known.pending.extend([before, planned]);
+            }
         }
-        let Some(base) = open_sound(dir, &base_name(dataset))? else { return Ok(known) };
+        let Some(base) = open_sound(dir, &base_name(dataset))? else {
+            return Ok(known);
+        };
         let mut runs: Vec<&str> = known.pending.iter().filter_map(|stream| stream.run(dataset)).collect();
         runs.extend(base.run(dataset));
         runs.extend(base.reader.header().previous.as_deref());
@@ -66,7 +74,10 @@ impl Records {
         match named {
             // The stick names a run that we know nothing of: an old copy of it, or another server wrote it since.
             Some(named) if !named.is_some_and(|named| runs.contains(&named)) => {
-                warn!("{}: the stick's manifest is of a run that this server does not know: no common state", dataset.name());
+                warn!(
+                    "{}: the stick's manifest is of a run that this server does not know: no common state",
+                    dataset.name()
+                );
             }
             _ => known.base = Some(base),
         }
@@ -78,11 +89,14 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn base_run(&self, dataset: Dataset) -> Result<Option<String>> {
-        let Some(dir) = &self.dir else { return Ok(None) };
+        let Some(dir) = &self.dir else {
+            return Ok(None);
+        };
         Ok(open_sound(dir, &base_name(dataset))?.and_then(|base| base.run(dataset).map(str::to_owned)))
     }
 
-    /// Starts a record. It counts only once it is renamed by [`Records::promote`] or [`Records::add_pending`].
+    /// Starts a record (`next`, `before` or `planned`). It counts only after [`Records::promote`] or
+    /// [`Records::add_pending`].
     ///
     /// # Errors
     /// `Io`.
@@ -110,40 +124,51 @@ impl Records {
         writer.finish().and_then(|file| file.sync_all()).map_err(|error| Error::io("write in", dir.path(), error))
     }
 
-    /// Makes an ended record one of those that tell our half-done writing from edits.
+    /// Makes two ended records, what the stick holds (`before`) and what it is to hold (`planned`), those that tell our
+    /// half-done writing from edits. From here on the stick may be written to.
     ///
     /// # Errors
     /// `Io`.
-    pub fn add_pending(&self, dataset: Dataset, name: &str) -> Result<()> {
+    pub fn add_pending(&self, dataset: Dataset) -> Result<()> {
         let dir = self.dir()?;
+        let name = dataset.name();
         let number = pending_names(dir, dataset)?.len();
-        let from = format!("{}.{name}", dataset.name());
-        dir.rename(from.as_bytes(), dir, format!("{}.pending-{number:06}", dataset.name()).as_bytes())?;
+        for half in ["before", "planned"] {
+            let from = format!("{name}.{half}");
+            dir.rename(from.as_bytes(), dir, format!("{name}.pending-{number:06}-{half}").as_bytes())?;
+        }
         dir.sync()
     }
 
-    /// Makes an ended record the last common state, durably, and forgets what was pending.
+    /// Whether writing to the stick was cut off.
     ///
     /// # Errors
     /// `Io`.
-    pub fn promote(&self, dataset: Dataset, name: &str) -> Result<()> {
+    pub fn has_pending(&self, dataset: Dataset) -> Result<bool> {
+        match &self.dir {
+            Some(dir) => Ok(pending_names(dir, dataset)?.iter().any(|name| name.ends_with(b"-planned"))),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes the ended record `next` the last common state, durably, and forgets what was pending. Nothing to do if
+    /// there is no such record.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn promote(&self, dataset: Dataset) -> Result<()> {
         let dir = self.dir()?;
-        dir.rename(format!("{}.{name}", dataset.name()).as_bytes(), dir, &base_name(dataset))?;
+        let next = format!("{}.next", dataset.name());
+        if dir.look(next.as_bytes())?.is_none() {
+            return Ok(());
+        }
+        dir.rename(next.as_bytes(), dir, &base_name(dataset))?;
         dir.sync()?;
         // A crash in between leaves pending records beside a newer base: then the stick is written once more.
         for name in pending_names(dir, dataset)? {
             dir.remove(&name)?;
         }
         dir.sync()
-    }
-
-    /// Whether an ended record of that name is there.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn has(&self, dataset: Dataset, name: &str) -> Result<bool> {
-        let Some(dir) = &self.dir else { return Ok(false) };
-        Ok(dir.look(format!("{}.{name}", dataset.name()).as_bytes())?.is_some())
     }
 
     /// Every file of the last common state of a dataset, in order.
@@ -174,9 +199,39 @@ fn pending_names(dir: &Dir, dataset: Dataset) -> Result<Vec<Vec<u8>>> {
     Ok(dir.names()?.iter().filter(|name| name.starts_with(&prefix)).map(<[u8]>::to_vec).collect())
 }
 
+/// Writes the stick's own manifest to `file`: the last common states of both datasets, or (`Incomplete`) only that a
+/// run is changing the stick.
+///
+/// # Errors
+/// `Unreadable`, `Io`.
+pub fn write_stick_manifest(records: &Records, state: State, file: File, shown: &std::path::Path) -> Result<()> {
+    let fail = |error| Error::io("write", shown, error);
+    let mut runs = BTreeMap::new();
+    for dataset in Dataset::ALL {
+        runs.extend(records.base_run(dataset)?.map(|run| (dataset.name().to_owned(), run)));
+    }
+    let header = Header { version: 1, state, server: records.server_id.clone(), runs, previous: None };
+    let mut writer = Writer::new(file, &header).map_err(fail)?;
+    // In walk order: docviewer before master.
+    let mut datasets = Dataset::ALL;
+    datasets.sort_by_key(|dataset| dataset.name());
+    for dataset in datasets.into_iter().filter(|_| state == State::Complete) {
+        let Some(mut base) = records.base(dataset)? else {
+            continue;
+        };
+        while let Some(mut listed) = base.take()? {
+            listed.path = [dataset.name().as_bytes(), b"/", &listed.path].concat();
+            writer.push(&listed).map_err(fail)?;
+        }
+    }
+    writer.finish().and_then(|file| file.sync_all()).map_err(fail)
+}
+
 /// Opens a record if it is there and sound from end to end. One that is not (a disk fault) counts as absent.
 fn open_sound(dir: &Dir, name: &[u8]) -> Result<Option<Stream>> {
-    let Some((file, _)) = dir.read_if_there(name)? else { return Ok(None) };
+    let Some((file, _)) = dir.read_if_there(name)? else {
+        return Ok(None);
+    };
     if let Err(error) = manifest::check(file) {
         warn!("{} is not used: {error}", dir.shown(name));
         return Ok(None);
@@ -215,8 +270,7 @@ impl Stream {
     /// # Errors
     /// `Unreadable`.
     pub fn take(&mut self) -> Result<Option<Listed>> {
-        let next =
-            self.reader.next_file().map_err(|source| Error::Unreadable { path: self.shown.clone(), source })?;
+        let next = self.reader.next_file().map_err(|source| Error::Unreadable { path: self.shown.clone(), source })?;
         Ok(std::mem::replace(&mut self.head, next))
     }
 }
@@ -243,7 +297,9 @@ impl Known {
     /// `Unreadable`.
     pub fn before(&mut self, bound: Option<&[u8]>) -> Result<Option<(Vec<u8>, Remembered)>> {
         let heads = self.base.iter().chain(&self.pending).filter_map(|stream| stream.head.as_ref());
-        let Some(first) = heads.map(|head| &head.path).min_by(|a, b| path_order(a, b)).cloned() else { return Ok(None) };
+        let Some(first) = heads.map(|head| &head.path).min_by(|a, b| path_order(a, b)).cloned() else {
+            return Ok(None);
+        };
         if bound.is_some_and(|bound| path_order(&first, bound).is_ge()) {
             return Ok(None);
         }
@@ -322,7 +378,9 @@ fn differs_from_all(
     limits: Limits,
     mut hash: impl FnMut() -> Result<[u8; 32]>,
 ) -> Result<bool> {
-    let Some(entry) = entry else { return Ok(states.iter().all(Option::is_some)) };
+    let Some(entry) = entry else {
+        return Ok(states.iter().all(Option::is_some));
+    };
     let mut to_hash = Vec::new();
     for listed in states.iter().copied().flatten() {
         match same((listed.size, listed.mtime), (entry.size, entry.mtime), limits) {

@@ -1,7 +1,5 @@
 //! *Pure.* Who wins, per dataset, with the reason (SPEC 6, ingest).
 
-use crate::clock::Belief;
-
 /// What is on one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -78,6 +76,9 @@ pub enum Decision {
 
 use Decision::{Nothing, Refused, ServerWins, StickWins, Undecidable};
 
+/// Rule 3's reason: somebody edited files on a PC and left `meta.json` as it was.
+pub const EDITED: &str = "changed on the stick since the last run, not on the server";
+
 /// SPEC 6's four rules, in their order.
 pub fn decide(facts: &Facts) -> Decision {
     let since = facts.since.unwrap_or_default();
@@ -102,7 +103,7 @@ pub fn decide(facts: &Facts) -> Decision {
     }
     if stick_changed && !server_changed {
         let Some(doubt) = doubt(facts, &since) else {
-            return stick_wins("changed on the stick since the last run, not on the server");
+            return stick_wins(EDITED);
         };
         // The doubt is lifted by a newer meta.json, but only if times can be compared at all.
         return match (facts.believed, facts.stick_time > facts.server_time) {
@@ -134,11 +135,6 @@ fn doubt(facts: &Facts, since: &Since) -> Option<&'static str> {
         return Some("more than half of the stick's files or bytes are gone or empty");
     }
     None
-}
-
-/// The time that both sides get: later than all that is known (SPEC 6).
-pub fn new_time(belief: &Belief, stick_time: i64, server_time: i64) -> i64 {
-    belief.next(&[stick_time, server_time])
 }
 
 #[cfg(test)]

@@ -74,9 +74,14 @@ impl Place {
     /// # Errors
     /// `Io`.
     pub fn new(undo: &Dir, name: &str, dataset: Dataset, part: Part) -> Result<Place> {
-        let run = undo.make(name.as_bytes(), 0o755)?;
-        let place = Place { run, dataset, part };
-        place.save()?;
+        let mut place = Place { run: undo.make(name.as_bytes(), 0o755)?, dataset, part };
+        // A run on the other dataset may tidy the directory away as long as it is empty.
+        while let Err(error) = place.save() {
+            if undo.look(name.as_bytes())?.is_some() {
+                return Err(error);
+            }
+            place.run = undo.make(name.as_bytes(), 0o755)?;
+        }
         undo.sync()?;
         Ok(place)
     }
@@ -141,9 +146,14 @@ pub fn free_name(undo: &Dir, clock: Clock) -> Result<String> {
 /// Whether a directory's name is a run's: `YYYY-MM-DD_HHMMSS` with an optional number.
 fn is_run_name(name: &[u8]) -> bool {
     const PATTERN: &[u8] = b"dddd-dd-dd_dddddd";
-    let fits = |(byte, pattern): (&u8, &u8)| if *pattern == b'd' { byte.is_ascii_digit() } else { byte == pattern };
-    let (Some(time), Some(rest)) = (name.get(..PATTERN.len()), name.get(PATTERN.len()..)) else { return false };
-    let number = rest.strip_prefix(b"-").is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit));
+    let fits = |(byte, pattern): (&u8, &u8)| {
+        if *pattern == b'd' { byte.is_ascii_digit() } else { byte == pattern }
+    };
+    let (Some(time), Some(rest)) = (name.get(..PATTERN.len()), name.get(PATTERN.len()..)) else {
+        return false;
+    };
+    let number =
+        rest.strip_prefix(b"-").is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit));
     time.iter().zip(PATTERN).all(fits) && (rest.is_empty() || number)
 }
 
@@ -154,7 +164,9 @@ fn is_run_name(name: &[u8]) -> bool {
 pub fn list(undo: &Dir, dataset: Dataset) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     for name in undo.names()?.iter().filter(|name| is_run_name(name)) {
-        let Ok(Some(run)) = undo.sub(name) else { continue };
+        let Ok(Some(run)) = undo.sub(name) else {
+            continue;
+        };
         if let Some(part) = read_part(&run, dataset)? {
             places.push(Place { run, dataset, part });
         }
@@ -164,7 +176,9 @@ pub fn list(undo: &Dir, dataset: Dataset) -> Result<Vec<Place>> {
 }
 
 fn read_part(run: &Dir, dataset: Dataset) -> Result<Option<Part>> {
-    let Some((file, _)) = run.read_if_there(&json_name(dataset))? else { return Ok(None) };
+    let Some((file, _)) = run.read_if_there(&json_name(dataset))? else {
+        return Ok(None);
+    };
     let text = std::io::read_to_string(std::io::Read::take(file, 64 * 1024)).unwrap_or_default();
     let part = serde_json::from_str(&text);
     if part.is_err() {
@@ -193,7 +207,9 @@ pub fn recover(server: &Server, dataset: Dataset, mut exchanged: impl FnMut(&str
         }
     }
     for name in undo.names()?.iter().filter(|name| is_run_name(name)) {
-        let Ok(Some(run)) = undo.sub(name) else { continue };
+        let Ok(Some(run)) = undo.sub(name) else {
+            continue;
+        };
         if run.look(&json_name(dataset))?.is_none() {
             remove::tree(&run, dataset.name().as_bytes())?;
             undo.remove_dir(name)?;
@@ -297,7 +313,9 @@ mod tests {
     fn run_names() {
         assert!(is_run_name(b"2026-11-24_223221"));
         assert!(is_run_name(b"2026-11-24_223221-12"));
-        for other in [&b"2026-11-24"[..], b"2026-11-24_223221-", b"2026-11-24_22322x", b"2026-11-24_223221.old", b"keep"] {
+        for other in
+            [&b"2026-11-24"[..], b"2026-11-24_223221-", b"2026-11-24_22322x", b"2026-11-24_223221.old", b"keep"]
+        {
             assert!(!is_run_name(other));
         }
     }

@@ -101,7 +101,9 @@ mod tests {
         assert_eq!(read(r#"{"updated_at": "1700000000"}"#), Some(1_700_000_000));
         assert_eq!(read(r#"{"updated_at": "2023-11-14T22:13:20Z"}"#), Some(1_700_000_000));
         assert_eq!(read("\u{feff}{\"updated_at\": 5}"), Some(5));
-        for bad in [r#"{"updated_at": "2023-11-14"}"#, r#"{"updated_at": 1e308}"#, r#"{"updated_at": "NaN"}"#, "{}", "", "[1]"] {
+        for bad in
+            [r#"{"updated_at": "2023-11-14"}"#, r#"{"updated_at": 1e308}"#, r#"{"updated_at": "NaN"}"#, "{}", "", "[1]"]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -6,6 +6,7 @@ pub mod decide;
 pub mod history;
 pub mod meta;
 pub mod publish;
+pub mod room;
 pub mod server;
 pub mod survey;
 pub mod writeback;

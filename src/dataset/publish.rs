@@ -60,11 +60,15 @@ impl Compare<'_> {
     /// # Errors
     /// `Unreadable`.
     pub fn known_hash(&mut self, path: &[u8], entry: &Entry) -> Result<Option<[u8; 32]>> {
-        let Some(base) = self.base.as_mut() else { return Ok(None) };
+        let Some(base) = self.base.as_mut() else {
+            return Ok(None);
+        };
         while base.head().is_some_and(|head| path_order(&head.path, path).is_lt()) {
             base.take()?;
         }
-        let Some(head) = base.head().filter(|head| head.path == path) else { return Ok(None) };
+        let Some(head) = base.head().filter(|head| head.path == path) else {
+            return Ok(None);
+        };
         let unchanged = same((head.size, head.mtime), (entry.size, entry.mtime), self.limits) == Same::Yes;
         Ok(if unchanged && !self.checksum { head.sha256 } else { None })
     }

@@ -37,12 +37,12 @@ impl Server {
     /// # Errors
     /// `Config` if the root is missing, or a dataset is no real directory of the root's filesystem; `Io`.
     pub fn open(settings: &Settings, dry_run: bool) -> Result<Server> {
-        let root = Dir::open_if_there(&settings.server_root)
-            .map_err(|_| not_real(&settings.server_root))?
-            .ok_or_else(|| Error::Config {
+        let root = Dir::open_if_there(&settings.server_root).map_err(|_| not_real(&settings.server_root))?.ok_or_else(
+            || Error::Config {
                 why: format!("the server's directory {} is missing", settings.server_root.display()),
                 next: "check that the data disk is there and SERVER_ROOT is right",
-            })?;
+            },
+        )?;
         let state = if dry_run { root.sub(STATE)? } else { Some(root.make(STATE, 0o700)?) };
         let id = match &state {
             Some(state) => server_id(state, dry_run)?,
@@ -99,38 +99,32 @@ impl Server {
         }
     }
 
-    /// What is to be thought of the clock, from the records and both datasets' `meta.json`.
+    /// What is to be thought of the clock, from the records and both datasets' `meta.json`. A clock that is believed is
+    /// noted as seen (not in a dry run).
     ///
     /// # Errors
     /// `Io`.
     pub fn belief(&self, clock: Clock) -> Result<Belief> {
         let now = clock.now();
-        let mut newest = self.recorded("newest")?;
+        let mut claimed = 0;
         for dataset in Dataset::ALL {
             if let Some(dir) = self.dataset(dataset)? {
-                newest = newest.max(Meta::read(&dir)?.claimed.filter(|time| *time >= YEAR_2000).unwrap_or(0));
+                claimed = claimed.max(Meta::read(&dir)?.claimed.filter(|time| *time >= YEAR_2000).unwrap_or(0));
             }
         }
         let confirmed = self.recorded("clock-confirmed")?;
         let sure = Path::new(SYNCHRONISED).exists() || (confirmed > 0 && now >= confirmed);
-        let belief = Belief::new(now, newest, sure);
-        if !belief.believed {
+        let belief = Belief::new(now, self.recorded("clock-seen")?, claimed, sure);
+        if belief.believed {
+            self.write_state("clock-seen", now)?;
+        } else {
             warn!(
                 "the clock says {}, the newest record {}: it is not believed until it is synchronised or confirmed with \"toolmaster clock confirm\"",
                 clock.log_time(now),
-                clock.log_time(newest)
+                clock.log_time(belief.newest)
             );
         }
         Ok(belief)
-    }
-
-    /// Notes a time as the newest on record if it is.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn note_time(&self, time: i64, belief: &Belief) -> Result<()> {
-        // A record that a sure clock has overtaken is replaced, not kept.
-        if time > belief.newest { self.write_state("newest", time) } else { Ok(()) }
     }
 
     /// An operator says that the clock is right: records later than `now` stop to count.
@@ -139,18 +133,24 @@ impl Server {
     /// `Io`.
     pub fn confirm_clock(&self, now: i64) -> Result<()> {
         self.write_state("clock-confirmed", now)?;
-        self.write_state("newest", now)
+        self.write_state("clock-seen", now)
     }
 
     fn recorded(&self, name: &str) -> Result<i64> {
-        let Some(state) = &self.state else { return Ok(0) };
-        let Some((file, _)) = state.read_if_there(name.as_bytes())? else { return Ok(0) };
+        let Some(state) = &self.state else {
+            return Ok(0);
+        };
+        let Some((file, _)) = state.read_if_there(name.as_bytes())? else {
+            return Ok(0);
+        };
         let text = std::io::read_to_string(std::io::Read::take(file, 32)).unwrap_or_default();
         Ok(text.trim().parse().unwrap_or(0))
     }
 
     fn write_state(&self, name: &str, time: i64) -> Result<()> {
-        let Some(state) = self.state.as_ref().filter(|_| !self.dry_run) else { return Ok(()) };
+        let Some(state) = self.state.as_ref().filter(|_| !self.dry_run) else {
+            return Ok(());
+        };
         atomic::write(state, name.as_bytes(), format!("{time}\n").as_bytes(), 0o600)
     }
 }
@@ -165,7 +165,9 @@ fn not_real(path: &Path) -> Error {
 /// A dataset's parent directory and name; what is there must be a real directory of the root's filesystem, because it
 /// is exchanged by renaming.
 fn place(dataset: Dataset, path: &Path, root: &Dir) -> Result<(Dataset, Dir, Vec<u8>)> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(not_real(path)) };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(not_real(path));
+    };
     let parent = Dir::open_if_there(parent).map_err(|_| not_real(path))?.ok_or_else(|| not_real(path))?;
     let name = name.as_encoded_bytes().to_vec();
     let dev = root.entry()?.dev;
@@ -197,6 +199,7 @@ fn server_id(state: &Dir, dry_run: bool) -> Result<String> {
 /// `Io` if the system has none.
 pub fn random_id() -> Result<String> {
     let mut bytes = [0_u8; 16];
-    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|error| Error::io("read", Path::new("random bits"), error))?;
+    getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|error| Error::io("read", Path::new("random bits"), error))?;
     Ok(hex(&bytes))
 }

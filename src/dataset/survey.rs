@@ -172,7 +172,9 @@ impl Survey {
     /// Paths that are on record and on neither side any more, up to where the walk is.
     fn gone(&mut self, known: &mut Known, bound: Option<&[u8]>) -> Result<()> {
         while let Some((_, remembered)) = known.before(bound)? {
-            let Some(since) = &mut self.since else { continue };
+            let Some(since) = &mut self.since else {
+                continue;
+            };
             let never = || Err(Error::Interrupted);
             if remembered.changed_on_stick(known, None, Limits::EXT, never)? {
                 since.stick += 1;
@@ -213,11 +215,9 @@ impl Survey {
         if self.since.is_none() {
             return Ok(());
         }
-        let on_stick =
-            remembered.changed_on_stick(known, stick.as_ref(), how.limits, || stick_hash.get());
+        let on_stick = remembered.changed_on_stick(known, stick.as_ref(), how.limits, || stick_hash.get());
         let on_stick = self.or_doubt(on_stick)?.unwrap_or(true);
-        let on_server =
-            remembered.changed_on_server(server.as_ref(), how.limits, || server_hash.get())?;
+        let on_server = remembered.changed_on_server(server.as_ref(), how.limits, || server_hash.get())?;
         if let Some(since) = &mut self.since {
             since.stick += u64::from(on_stick);
             since.server += u64::from(on_server);

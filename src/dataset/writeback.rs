@@ -17,9 +17,9 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Listed, Writer};
+use crate::tree::remove;
 use crate::tree::same::Limits;
 use crate::tree::walk::{Step, Walk};
-use crate::tree::remove;
 
 /// A stick has no owners of ours.
 const STICK: Ownership = Ownership { owner: None, file_mode: 0o644, dir_mode: 0o755 };
@@ -172,8 +172,12 @@ fn one_file(
         return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
     };
     let name = walk.name();
-    let listed =
-        |entry: Entry, sha256| Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256: Some(sha256) };
+    let listed = |entry: Entry, sha256| Listed {
+        path: walk.path().to_vec(),
+        size: entry.size,
+        mtime: entry.mtime,
+        sha256: Some(sha256),
+    };
     let there = match right {
         Some(right) if !edited && compare.same(walk, &left, &right)? => Some(right),
         _ => None,

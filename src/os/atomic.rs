@@ -11,14 +11,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// `Io`; then the old file stands.
-pub fn write_via(
-    temp_dir: &Dir,
-    temp_name: &[u8],
-    dir: &Dir,
-    name: &[u8],
-    content: &[u8],
-    mode: u32,
-) -> Result<()> {
+pub fn write_via(temp_dir: &Dir, temp_name: &[u8], dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
     temp_dir.remove(temp_name)?;
     let mut file = temp_dir.create(temp_name, mode)?;
     let fail = |error: std::io::Error| Error::io("write", &temp_dir.path_of(temp_name), error);

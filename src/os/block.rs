@@ -32,32 +32,22 @@ impl Block {
         let fd = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(rustix::io::Errno::NOENT) => {
-                return Err(Error::Usage(format!(
-                    "there is no device {}",
-                    path.display()
-                )));
+                return Err(Error::Usage(format!("there is no device {}", path.display())));
             }
             Err(error) => return Err(Error::io("open the device", path, error)),
         };
         let stat = rustix::fs::fstat(&fd).map_err(|error| Error::io("look at", path, error))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {
-            return Err(Error::Usage(format!(
-                "{} is not a block device",
-                path.display()
-            )));
+            return Err(Error::Usage(format!("{} is not a block device", path.display())));
         }
-        #[allow(
-            clippy::useless_conversion,
-            reason = "the field's type differs between architectures"
-        )]
+        #[allow(clippy::useless_conversion, reason = "the field's type differs between architectures")]
         let number = u64::from(stat.st_rdev);
         let sysfs = sysfs_dir(number);
         Ok(Block {
             path: path.to_owned(),
             number,
             whole: whole_disk(&sysfs).unwrap_or_else(|| path.to_owned()),
-            read_only: std::fs::read_to_string(sysfs.join("ro"))
-                .is_ok_and(|text| text.trim() == "1"),
+            read_only: std::fs::read_to_string(sysfs.join("ro")).is_ok_and(|text| text.trim() == "1"),
             file: File::from(fd),
         })
     }
@@ -69,11 +59,7 @@ impl Block {
 }
 
 fn sysfs_dir(number: u64) -> PathBuf {
-    PathBuf::from(format!(
-        "/sys/dev/block/{}:{}",
-        rustix::fs::major(number),
-        rustix::fs::minor(number)
-    ))
+    PathBuf::from(format!("/sys/dev/block/{}:{}", rustix::fs::major(number), rustix::fs::minor(number)))
 }
 
 /// Whether the kernel still knows a device of that number.
@@ -84,11 +70,7 @@ pub fn exists(number: u64) -> bool {
 /// `/sys/dev/block/8:1` links to `…/block/sda/sda1`: of a partition the parent directory names the disk.
 fn whole_disk(sysfs: &Path) -> Option<PathBuf> {
     let real = sysfs.canonicalize().ok()?;
-    let disk = if real.join("partition").exists() {
-        real.parent()?.to_owned()
-    } else {
-        real
-    };
+    let disk = if real.join("partition").exists() { real.parent()?.to_owned() } else { real };
     Some(Path::new("/dev").join(disk.file_name()?))
 }
 
@@ -99,9 +81,7 @@ pub fn list() -> Vec<PathBuf> {
     };
     let mut nodes: Vec<PathBuf> = entries
         .flatten()
-        .filter(|entry| {
-            std::fs::read_to_string(entry.path().join("size")).is_ok_and(|size| size.trim() != "0")
-        })
+        .filter(|entry| std::fs::read_to_string(entry.path().join("size")).is_ok_and(|size| size.trim() != "0"))
         .map(|entry| Path::new("/dev").join(entry.file_name()))
         .collect();
     nodes.sort();

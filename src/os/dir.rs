@@ -10,10 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, Stat, StatVfs, Timespec, Timestamps,
-    Uid,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, Stat, StatVfs, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -51,11 +48,7 @@ pub struct Entry {
 
 impl Entry {
     /// From what the system returned.
-    #[allow(
-        clippy::unnecessary_cast,
-        clippy::cast_lossless,
-        reason = "the field types differ between architectures"
-    )]
+    #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "the field types differ between architectures")]
     fn of(stat: &Stat) -> Entry {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::File,
@@ -67,8 +60,7 @@ impl Entry {
             FileType::BlockDevice => Kind::Other("block device"),
             _ => Kind::Other("unknown kind of file"),
         };
-        let mtime = i128::from(stat.st_mtime as i64) * 1_000_000_000
-            + i128::from(stat.st_mtime_nsec as i64);
+        let mtime = i128::from(stat.st_mtime as i64) * 1_000_000_000 + i128::from(stat.st_mtime_nsec as i64);
         Entry {
             kind,
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -122,22 +114,16 @@ impl Names {
     }
 
     fn push(&mut self, name: &[u8]) -> io::Result<()> {
-        let start =
-            u32::try_from(self.bytes.len()).map_err(|_| io::Error::other("directory too large"))?;
+        let start = u32::try_from(self.bytes.len()).map_err(|_| io::Error::other("directory too large"))?;
         self.bytes.extend_from_slice(name);
-        let end =
-            u32::try_from(self.bytes.len()).map_err(|_| io::Error::other("directory too large"))?;
+        let end = u32::try_from(self.bytes.len()).map_err(|_| io::Error::other("directory too large"))?;
         self.spans.push((start, end));
         Ok(())
     }
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        let name = |span: &(u32, u32)| {
-            bytes
-                .get(span.0 as usize..span.1 as usize)
-                .unwrap_or_default()
-        };
+        let name = |span: &(u32, u32)| bytes.get(span.0 as usize..span.1 as usize).unwrap_or_default();
         self.spans.sort_unstable_by(|a, b| name(a).cmp(name(b)));
     }
 }
@@ -149,15 +135,9 @@ pub struct Dir {
     path: PathBuf,
 }
 
-const OPEN_DIR: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// `NONBLOCK`: a FIFO put in a file's place between listing and opening must not hold us.
-const OPEN_FILE: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::CLOEXEC);
+const OPEN_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 fn open_quietly(at: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     // NOATIME is the owner's and root's right alone; others read with it off.
@@ -185,10 +165,7 @@ impl Dir {
     /// `Io`.
     pub fn open_if_there(path: &Path) -> Result<Option<Dir>> {
         match open_quietly(rustix::fs::CWD, path.as_os_str(), OPEN_DIR) {
-            Ok(fd) => Ok(Some(Dir {
-                fd,
-                path: path.to_owned(),
-            })),
+            Ok(fd) => Ok(Some(Dir { fd, path: path.to_owned() })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(Error::io("open the directory", path, error)),
         }
@@ -218,14 +195,8 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn again(&self) -> Result<Dir> {
-        let fd = self
-            .fd
-            .try_clone()
-            .map_err(|error| Error::io("open", &self.path, error))?;
-        Ok(Dir {
-            fd,
-            path: self.path.clone(),
-        })
+        let fd = self.fd.try_clone().map_err(|error| Error::io("open", &self.path, error))?;
+        Ok(Dir { fd, path: self.path.clone() })
     }
 
     /// What the system knows of the directory itself.
@@ -233,8 +204,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn entry(&self) -> Result<Entry> {
-        let stat =
-            rustix::fs::fstat(&self.fd).map_err(|error| Error::io("look at", &self.path, error))?;
+        let stat = rustix::fs::fstat(&self.fd).map_err(|error| Error::io("look at", &self.path, error))?;
         Ok(Entry::of(&stat))
     }
 
@@ -256,10 +226,7 @@ impl Dir {
     /// `Io`; a link or a file in its place gives `ENOTDIR` (`ELOOP`).
     pub fn sub(&self, name: &[u8]) -> Result<Option<Dir>> {
         match open_quietly(self.fd.as_fd(), OsStr::from_bytes(name), OPEN_DIR) {
-            Ok(fd) => Ok(Some(Dir {
-                fd,
-                path: self.path_of(name),
-            })),
+            Ok(fd) => Ok(Some(Dir { fd, path: self.path_of(name) })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.err("open the directory", name, error)),
         }
@@ -274,8 +241,7 @@ impl Dir {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(self.err("make the directory", name, error)),
         }
-        self.sub(name)?
-            .ok_or_else(|| self.err("open the directory", name, Errno::NOENT))
+        self.sub(name)?.ok_or_else(|| self.err("open the directory", name, Errno::NOENT))
     }
 
     /// The names in it, sorted, without `.` and `..`.
@@ -284,8 +250,7 @@ impl Dir {
     /// `Io`.
     pub fn names(&self) -> Result<Names> {
         let fail = |error: io::Error| Error::io("list", &self.path, error);
-        rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(0))
-            .map_err(|error| fail(error.into()))?;
+        rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Start(0)).map_err(|error| fail(error.into()))?;
         let mut buffer = [MaybeUninit::<u8>::uninit(); 32 * 1024];
         let mut raw = RawDir::new(&self.fd, &mut buffer);
         let mut names = Names::default();
@@ -305,20 +270,14 @@ impl Dir {
     /// # Errors
     /// `Unreadable`, also where the name stands for anything but a regular file.
     pub fn read(&self, name: &[u8]) -> Result<(File, Entry)> {
-        let unreadable = |source: io::Error| Error::Unreadable {
-            path: self.shown(name),
-            source,
-        };
+        let unreadable = |source: io::Error| Error::Unreadable { path: self.shown(name), source };
         let fd = open_quietly(self.fd.as_fd(), OsStr::from_bytes(name), OPEN_FILE)
             .map_err(|error| unreadable(error.into()))?;
         let entry = Entry::of(&rustix::fs::fstat(&fd).map_err(|error| unreadable(error.into()))?);
         if entry.kind == Kind::File {
             Ok((File::from(fd), entry))
         } else {
-            Err(unreadable(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            )))
+            Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
         }
     }
 
@@ -328,9 +287,7 @@ impl Dir {
     /// `Io`, `Unreadable`.
     pub fn read_if_there(&self, name: &[u8]) -> Result<Option<(File, Entry)>> {
         match self.look(name)? {
-            Some(Entry {
-                kind: Kind::File, ..
-            }) => self.read(name).map(Some),
+            Some(Entry { kind: Kind::File, .. }) => self.read(name).map(Some),
             _ => Ok(None),
         }
     }
@@ -340,8 +297,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn create(&self, name: &[u8], mode: u32) -> Result<File> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))
             .map(File::from)
             .map_err(|error| self.err("create", name, error))
@@ -375,8 +331,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn rename(&self, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<()> {
-        rustix::fs::renameat(&self.fd, name, &to.fd, to_name)
-            .map_err(|error| to.err("rename to", to_name, error))
+        rustix::fs::renameat(&self.fd, name, &to.fd, to_name).map_err(|error| to.err("rename to", to_name, error))
     }
 
     /// Renames `name` to `to_name` in `to`, where nothing may have that name yet.
@@ -423,8 +378,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn sync_all(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.fd)
-            .map_err(|error| Error::io("flush the filesystem of", &self.path, error))
+        rustix::fs::syncfs(&self.fd).map_err(|error| Error::io("flush the filesystem of", &self.path, error))
     }
 
     /// Room and limits of the filesystem that it is on.
@@ -432,8 +386,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn room(&self) -> Result<StatVfs> {
-        rustix::fs::fstatvfs(&self.fd)
-            .map_err(|error| Error::io("ask for the room of", &self.path, error))
+        rustix::fs::fstatvfs(&self.fd).map_err(|error| Error::io("ask for the room of", &self.path, error))
     }
 
     /// Sets owner and permission bits of the directory itself.
@@ -441,8 +394,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn set_owner_mode(&self, owner: Option<(u32, u32)>, mode: u32) -> Result<()> {
-        set_owner_mode(&self.fd, owner, mode)
-            .map_err(|error| Error::io("set the owner of", &self.path, error))
+        set_owner_mode(&self.fd, owner, mode).map_err(|error| Error::io("set the owner of", &self.path, error))
     }
 }
 
@@ -469,16 +421,7 @@ pub fn set_owner_mode(fd: impl AsFd, owner: Option<(u32, u32)>, mode: u32) -> io
 /// # Errors
 /// What the system says.
 pub fn set_mtime(fd: impl AsFd, mtime: i64) -> io::Result<()> {
-    let time = Timespec {
-        tv_sec: mtime.div_euclid(1_000_000_000),
-        tv_nsec: mtime.rem_euclid(1_000_000_000),
-    };
-    rustix::fs::futimens(
-        fd,
-        &Timestamps {
-            last_access: time,
-            last_modification: time,
-        },
-    )?;
+    let time = Timespec { tv_sec: mtime.div_euclid(1_000_000_000), tv_nsec: mtime.rem_euclid(1_000_000_000) };
+    rustix::fs::futimens(fd, &Timestamps { last_access: time, last_modification: time })?;
     Ok(())
 }

@@ -51,10 +51,7 @@ fn try_append(path: &Path, record: &Record<'_>) -> std::io::Result<()> {
         .read(true)
         .create(true)
         .mode(0o640)
-        .custom_flags(
-            i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits())
-                .unwrap_or(0),
-        )
+        .custom_flags(i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0))
         .open(path)?;
     let mut line = serde_json::to_string(record)?;
     line.push('\n');

@@ -35,20 +35,8 @@ pub fn start(name: &'static str, clock: Clock, file: Option<&Path>) {
         Some(Err(trouble)) => (None, Some(trouble)),
         None => (None, None),
     };
-    let syslog = if under_systemd {
-        None
-    } else {
-        connect_syslog()
-    };
-    if log::set_boxed_logger(Box::new(Journal {
-        name,
-        clock,
-        under_systemd,
-        syslog,
-        file,
-    }))
-    .is_ok()
-    {
+    let syslog = if under_systemd { None } else { connect_syslog() };
+    if log::set_boxed_logger(Box::new(Journal { name, clock, under_systemd, syslog, file })).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
     if let Some(trouble) = trouble {
@@ -76,10 +64,7 @@ fn open_log(path: &Path) -> Result<File, String> {
         .append(true)
         .create(true)
         .mode(0o640)
-        .custom_flags(
-            i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits())
-                .unwrap_or(0),
-        )
+        .custom_flags(i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0))
         .open(path)
         .map_err(|error| format!("cannot write the log {}: {error}", path.display()))
 }
@@ -122,11 +107,7 @@ fn word(level: Level) -> &'static str {
 }
 
 fn file_line(clock: Clock, level: Level, message: &str) -> String {
-    format!(
-        "{} [{}] {message}\n",
-        clock.log_time(clock.now()),
-        word(level)
-    )
+    format!("{} [{}] {message}\n", clock.log_time(clock.now()), word(level))
 }
 
 impl Log for Journal {
@@ -151,14 +132,7 @@ impl Log for Journal {
         }
         if let Some(syslog) = &self.syslog {
             let priority = FACILITY * 8 + severity(level);
-            let _ = syslog.send(
-                format!(
-                    "<{priority}>{}[{}]: {message}",
-                    self.name,
-                    std::process::id()
-                )
-                .as_bytes(),
-            );
+            let _ = syslog.send(format!("<{priority}>{}[{}]: {message}", self.name, std::process::id()).as_bytes());
         }
         if let Some(mut file) = self.file.as_ref().and_then(|file| file.lock().ok()) {
             let _ = file.write_all(file_line(self.clock, level, &message).as_bytes());

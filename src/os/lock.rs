@@ -27,12 +27,8 @@ impl Lock {
     /// # Errors
     /// `Busy` by hand after ten seconds, `Io`, `Interrupted`.
     pub fn device(path: &Path) -> Result<Lock> {
-        let fd = rustix::fs::open(
-            path,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
-            Mode::empty(),
-        )
-        .map_err(|error| Error::io("open", path, error))?;
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+            .map_err(|error| Error::io("open", path, error))?;
         take(File::from(fd), path)
     }
 

@@ -35,27 +35,13 @@ impl Mount {
     ///
     /// # Errors
     /// `Io`; `Refused` if it is to be written and is write-protected.
-    pub fn new(
-        device: &Path,
-        kernel_name: &str,
-        writable: bool,
-        data: &str,
-        attempts: u32,
-    ) -> Result<Mount> {
+    pub fn new(device: &Path, kernel_name: &str, writable: bool, data: &str, attempts: u32) -> Result<Mount> {
         let place = make_place(device)?;
-        let flags = if writable {
-            FLAGS
-        } else {
-            FLAGS | MountFlags::RDONLY
-        };
+        let flags = if writable { FLAGS } else { FLAGS | MountFlags::RDONLY };
         let data = std::ffi::CString::new(data).unwrap_or_default();
         let mount = |name: &str| rustix::mount::mount(device, &place, name, flags, &*data);
         match mount(kernel_name) {
-            Ok(()) => Ok(Mount {
-                place,
-                attempts,
-                mounted: true,
-            }),
+            Ok(()) => Ok(Mount { place, attempts, mounted: true }),
             Err(error) => {
                 let _ = std::fs::remove_dir(&place);
                 Err(match error {
@@ -101,15 +87,9 @@ impl Mount {
                     std::thread::sleep(Duration::from_millis(500));
                 }
                 Err(Errno::BUSY) => {
-                    let _ = rustix::mount::unmount(
-                        &self.place,
-                        UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
-                    );
+                    let _ = rustix::mount::unmount(&self.place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
                     break Err(Error::Busy {
-                        why: format!(
-                            "{} is still in use by another program",
-                            self.place.display()
-                        ),
+                        why: format!("{} is still in use by another program", self.place.display()),
                         next: "close it before the stick is pulled",
                     });
                 }
@@ -150,10 +130,7 @@ fn make_place(device: &Path) -> Result<PathBuf> {
             _ => {}
         }
     }
-    let name = device
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = device.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let place = run_dir.join(format!("{name}-{}", std::process::id()));
     std::fs::create_dir(&place).map_err(|error| Error::io("make the directory", &place, error))?;
     Ok(place)
@@ -171,11 +148,7 @@ pub fn clear_the_way(device: &Path, number: u64) -> Result<()> {
         // Major 0 is no disk (tmpfs, …): such a mount is never ours.
         let gone = rustix::fs::major(mounted) != 0 && !block::exists(mounted);
         if (ours || parked) && (mounted == number || gone) {
-            info!(
-                "ending an earlier mount of {} at {}",
-                if gone { "a pulled stick" } else { "it" },
-                place.display()
-            );
+            info!("ending an earlier mount of {} at {}", if gone { "a pulled stick" } else { "it" }, place.display());
             match rustix::mount::unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
                 Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
                 Err(error) => return Err(Error::io("unmount", &place, error)),
@@ -198,9 +171,7 @@ fn remove_left_places() {
     };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let process = name
-            .rsplit_once('-')
-            .and_then(|(_, process)| process.parse::<u32>().ok());
+        let process = name.rsplit_once('-').and_then(|(_, process)| process.parse::<u32>().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
             let _ = std::fs::remove_dir(entry.path());
         }
@@ -211,10 +182,7 @@ fn remove_left_places() {
 fn mounts() -> Result<Vec<(PathBuf, u64)>> {
     let path = Path::new("/proc/self/mountinfo");
     let text = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
-    Ok(text
-        .split(|byte| *byte == b'\n')
-        .filter_map(parse_mount)
-        .collect())
+    Ok(text.split(|byte| *byte == b'\n').filter_map(parse_mount).collect())
 }
 
 fn parse_mount(line: &[u8]) -> Option<(PathBuf, u64)> {
@@ -233,9 +201,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut rest = field;
     while let Some((byte, after)) = rest.split_first() {
         let octal = if *byte == b'\\' { after.get(..3) } else { None };
-        let code = octal
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|text| u8::from_str_radix(text, 8).ok());
+        let code =
+            octal.and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|text| u8::from_str_radix(text, 8).ok());
         match code {
             Some(code) => {
                 plain.push(code);
@@ -257,10 +224,7 @@ mod tests {
     #[test]
     fn mountinfo_lines() {
         let line = b"36 35 8:1 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext4 /dev/sda1 rw";
-        assert_eq!(
-            parse_mount(line),
-            Some((PathBuf::from("/mnt/a b"), rustix::fs::makedev(8, 1)))
-        );
+        assert_eq!(parse_mount(line), Some((PathBuf::from("/mnt/a b"), rustix::fs::makedev(8, 1))));
         assert_eq!(parse_mount(b""), None);
         assert_eq!(parse_mount(b"36 35 8 / /mnt"), None);
     }

@@ -16,10 +16,7 @@ const LAST_WORDS: usize = 1024;
 /// # Errors
 /// `Failed` with the program's last words if it can't be started, fails or takes too long; `Interrupted`.
 pub fn run(program: &Path, arguments: &[&str], limit: Duration, next: &'static str) -> Result<()> {
-    let failed = |why: String| Error::Failed {
-        why: format!("{} {why}", program.display()),
-        next,
-    };
+    let failed = |why: String| Error::Failed { why: format!("{} {why}", program.display()), next };
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -43,23 +40,15 @@ pub fn run(program: &Path, arguments: &[&str], limit: Duration, next: &'static s
             let _ = child.kill();
             let _ = child.wait();
             interrupted?;
-            return Err(failed(format!(
-                "took longer than {} s and was ended",
-                limit.as_secs()
-            )));
+            return Err(failed(format!("took longer than {} s and was ended", limit.as_secs())));
         }
         std::thread::sleep(Duration::from_millis(20));
     };
     if status.success() {
         return Ok(());
     }
-    let words = receiver
-        .recv_timeout(Duration::from_millis(500))
-        .unwrap_or_default();
-    Err(failed(format!(
-        "failed ({status}): {}",
-        crate::text::Shown(words.trim_ascii())
-    )))
+    let words = receiver.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
+    Err(failed(format!("failed ({status}): {}", crate::text::Shown(words.trim_ascii()))))
 }
 
 fn last_words(mut stderr: impl Read) -> Vec<u8> {

@@ -61,11 +61,7 @@ impl Progress {
     }
 
     fn show(&mut self) {
-        let every = if self.terminal {
-            BAR_EVERY
-        } else {
-            STATUS_EVERY
-        };
+        let every = if self.terminal { BAR_EVERY } else { STATUS_EVERY };
         if self.shown.elapsed() < every {
             return;
         }
@@ -86,10 +82,7 @@ impl Progress {
     fn line(&self) -> String {
         let seconds = self.start.elapsed().as_secs_f64().max(0.001);
         let rate = self.bytes as f64 / seconds;
-        let percent = (self.bytes.saturating_mul(100))
-            .checked_div(self.total_bytes)
-            .unwrap_or(0)
-            .min(100);
+        let percent = (self.bytes.saturating_mul(100)).checked_div(self.total_bytes).unwrap_or(0).min(100);
         let rest = self.total_bytes.saturating_sub(self.bytes) as f64 / rate.max(1.0);
         format!(
             "{}: {percent} %  {} / {}  {} / {} files  {}/s  {:.0} s left",

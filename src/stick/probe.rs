@@ -135,9 +135,9 @@ impl NotAStick {
 impl fmt::Display for NotAStick {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => f.write_str(
-                "no file system was found: format the stick (ext4, FAT32 or exFAT) and give it its label",
-            ),
+            Self::Nothing => {
+                f.write_str("no file system was found: format the stick (ext4, FAT32 or exFAT) and give it its label")
+            }
             Self::Ambiguous(names) => {
                 f.write_str("signs of more than one format were found (")?;
                 for (i, name) in names.iter().enumerate() {
@@ -181,11 +181,7 @@ enum Finding {
     Known { name: &'static str, sure: bool },
     /// This format, and wrong. `sure`: the signs are too many for chance, so that it counts even beside a
     /// sound superblock of another format; two matching bytes in the middle of a FAT must not.
-    Damaged {
-        format: &'static str,
-        what: &'static str,
-        sure: bool,
-    },
+    Damaged { format: &'static str, what: &'static str, sure: bool },
 }
 
 impl Finding {
@@ -223,11 +219,9 @@ pub fn probe<R: Read + Seek>(source: &mut R) -> Result<Superblock, NotAStick> {
         return Err(NotAStick::Known(name));
     }
     let mut findings = Findings::new();
-    for finding in [
-        ext::probe(&head, medium.size()),
-        exfat::probe(&head, &mut medium)?,
-        fat::probe(&head, &mut medium)?,
-    ] {
+    for finding in
+        [ext::probe(&head, medium.size()), exfat::probe(&head, &mut medium)?, fat::probe(&head, &mut medium)?]
+    {
         add(&mut findings, finding);
     }
     known::filesystems(&head, &mut findings);
@@ -250,9 +244,7 @@ fn decide(mut findings: Findings) -> Result<Superblock, NotAStick> {
         findings.truncate(1);
     }
     if findings.len() > 1 {
-        return Err(NotAStick::Ambiguous(
-            findings.iter().map(Finding::name).take(4).collect(),
-        ));
+        return Err(NotAStick::Ambiguous(findings.iter().map(Finding::name).take(4).collect()));
     }
     match findings.pop() {
         None | Some(Finding::Absent) => Err(NotAStick::Nothing),

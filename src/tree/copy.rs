@@ -58,12 +58,8 @@ pub fn copy(
         if after.mtime == before.mtime && after.size == count {
             set_owner_mode(&target, owned.owner, owned.file_mode).map_err(fail)?;
             set_mtime(&target, before.mtime).map_err(fail)?;
-            let entry = rustix::fs::fstat(&target).map_err(|error| fail(error.into()))?;
             progress.add_file();
-            return Ok(Copied {
-                entry: Entry::of(&entry),
-                sha256,
-            });
+            return Ok(Copied { entry: Entry::of_file(&target).map_err(fail)?, sha256 });
         }
         to.remove(to_name)?;
     }
@@ -95,12 +91,7 @@ fn fill<'a>(file: &mut File, buffer: &'a mut [u8]) -> std::io::Result<&'a [u8]> 
     Ok(buffer.get(..count).unwrap_or_default())
 }
 
-fn pump(
-    file: &mut File,
-    dir: &Dir,
-    name: &[u8],
-    mut each: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<([u8; 32], u64)> {
+fn pump(file: &mut File, dir: &Dir, name: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<([u8; 32], u64)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BUFFER];
     let mut count = 0;
@@ -117,8 +108,5 @@ fn pump(
 }
 
 fn unreadable(dir: &Dir, name: &[u8], source: std::io::Error) -> Error {
-    Error::Unreadable {
-        path: dir.shown(name),
-        source,
-    }
+    Error::Unreadable { path: dir.shown(name), source }
 }

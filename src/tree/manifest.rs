@@ -80,8 +80,7 @@ struct Tail {
 
 /// Order of paths as a walk meets them: component by component, so that `a/b` comes before `a.b`.
 pub fn path_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    a.split(|byte| *byte == b'/')
-        .cmp(b.split(|byte| *byte == b'/'))
+    a.split(|byte| *byte == b'/').cmp(b.split(|byte| *byte == b'/'))
 }
 
 /// Writes a manifest as the files are met.
@@ -111,11 +110,7 @@ impl<W: Write> Writer<W> {
         let text = std::str::from_utf8(&file.path).ok();
         let line = Line {
             path: text.map(std::borrow::Cow::Borrowed),
-            path_hex: if text.is_none() {
-                Some(hex(&file.path))
-            } else {
-                None
-            },
+            path_hex: if text.is_none() { Some(hex(&file.path)) } else { None },
             size: file.size,
             mtime_ns: file.mtime,
             sha256: file.sha256.map(|sha256| hex(&sha256)),
@@ -133,9 +128,7 @@ impl<W: Write> Writer<W> {
     pub fn finish(mut self) -> std::io::Result<W> {
         serde_json::to_writer(&mut self.out, &Tail { count: self.count })?;
         self.out.write_all(b"]}\n")?;
-        self.out
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error)
+        self.out.into_inner().map_err(std::io::IntoInnerError::into_error)
     }
 }
 
@@ -162,6 +155,7 @@ impl<R: Read> Reader<R> {
                 state: State::Incomplete,
                 server: String::new(),
                 runs: BTreeMap::new(),
+                previous: None,
             },
             line: Vec::new(),
             last: Vec::new(),
@@ -169,12 +163,9 @@ impl<R: Read> Reader<R> {
             ended: false,
         };
         reader.read_line()?;
-        let start = reader
-            .line
-            .strip_suffix(b",\"files\":[")
-            .ok_or_else(|| invalid("its first line"))?;
-        let header = serde_json::from_slice::<Header>(&[start, b"}"].concat())
-            .map_err(|_| invalid("its first line"))?;
+        let start = reader.line.strip_suffix(b",\"files\":[").ok_or_else(|| invalid("its first line"))?;
+        let header =
+            serde_json::from_slice::<Header>(&[start, b"}"].concat()).map_err(|_| invalid("its first line"))?;
         if header.version != 1 {
             return Err(invalid("its version"));
         }
@@ -197,8 +188,7 @@ impl<R: Read> Reader<R> {
         }
         self.read_line()?;
         if let Some(tail) = self.line.strip_suffix(b"]}") {
-            let tail =
-                serde_json::from_slice::<Tail>(tail).map_err(|_| invalid("its last line"))?;
+            let tail = serde_json::from_slice::<Tail>(tail).map_err(|_| invalid("its last line"))?;
             if tail.count != self.count {
                 return Err(invalid("its count of files"));
             }
@@ -216,14 +206,8 @@ impl<R: Read> Reader<R> {
 
     fn read_line(&mut self) -> std::io::Result<()> {
         self.line.clear();
-        (&mut self.input)
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut self.line)?;
-        if self.line.pop() == Some(b'\n') {
-            Ok(())
-        } else {
-            Err(invalid("its end: it is cut off"))
-        }
+        (&mut self.input).take(MAX_LINE).read_until(b'\n', &mut self.line)?;
+        if self.line.pop() == Some(b'\n') { Ok(()) } else { Err(invalid("its end: it is cut off")) }
     }
 }
 
@@ -236,26 +220,16 @@ fn parse_file(line: &[u8]) -> Option<Listed> {
     };
     let sound = path.len() <= MAX_PATH
         && !path.contains(&0)
-        && path
-            .split(|byte| *byte == b'/')
-            .all(|part| !part.is_empty() && part != b"." && part != b"..");
+        && path.split(|byte| *byte == b'/').all(|part| !part.is_empty() && part != b"." && part != b"..");
     let sha256 = match line.sha256 {
         Some(digits) => Some(unhex(&digits)?.try_into().ok()?),
         None => None,
     };
-    sound.then_some(Listed {
-        path,
-        size: line.size,
-        mtime: line.mtime_ns,
-        sha256,
-    })
+    sound.then_some(Listed { path, size: line.size, mtime: line.mtime_ns, sha256 })
 }
 
 fn invalid(what: &str) -> std::io::Error {
-    std::io::Error::new(
-        std::io::ErrorKind::InvalidData,
-        format!("not a sound manifest: {what}"),
-    )
+    std::io::Error::new(std::io::ErrorKind::InvalidData, format!("not a sound manifest: {what}"))
 }
 
 /// Reads a whole manifest and says whether it is sound.
@@ -274,21 +248,11 @@ mod tests {
 
     fn header() -> Header {
         let runs = BTreeMap::from([("master".to_owned(), "r1".to_owned())]);
-        Header {
-            version: 1,
-            state: State::Complete,
-            server: "s".to_owned(),
-            runs,
-        }
+        Header { version: 1, state: State::Complete, server: "s".to_owned(), runs, previous: None }
     }
 
     fn listed(path: &[u8]) -> Listed {
-        Listed {
-            path: path.to_vec(),
-            size: 3,
-            mtime: -1,
-            sha256: [7; 32],
-        }
+        Listed { path: path.to_vec(), size: 3, mtime: -1, sha256: Some([7; 32]) }
     }
 
     fn sample() -> Vec<u8> {
@@ -302,18 +266,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let bytes = sample();
-        assert!(
-            serde_json::from_slice::<serde_json::Value>(&bytes).is_ok(),
-            "it is JSON"
-        );
+        assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok(), "it is JSON");
         let mut reader = Reader::new(&bytes[..]).unwrap();
         assert_eq!(reader.header(), &header());
         assert_eq!(reader.next_file().unwrap().unwrap(), listed(b"a/b"));
         assert_eq!(reader.next_file().unwrap().unwrap(), listed(b"a.b"));
-        assert_eq!(
-            reader.next_file().unwrap().unwrap().path,
-            "図面.pdf".as_bytes()
-        );
+        assert_eq!(reader.next_file().unwrap().unwrap().path, "図面.pdf".as_bytes());
         assert_eq!(reader.next_file().unwrap().unwrap().path, b"\xff");
         assert_eq!(reader.next_file().unwrap(), None);
         assert_eq!(reader.next_file().unwrap(), None);
@@ -341,10 +299,7 @@ mod tests {
             ("\"path\":\"a.b\"", "\"path\":\"a.b\",\"path_hex\":\"61\""),
         ] {
             assert!(text.contains(from));
-            assert!(
-                check(text.replacen(from, to, 1).as_bytes()).is_err(),
-                "{from} -> {to}"
-            );
+            assert!(check(text.replacen(from, to, 1).as_bytes()).is_err(), "{from} -> {to}");
         }
     }
 }

@@ -44,7 +44,9 @@ pub fn dir_with_droppings(parent: &Dir, name: &[u8]) -> Result<bool> {
     if parent.remove_dir(name)? {
         return Ok(true);
     }
-    let Some(dir) = parent.sub(name)? else { return Ok(true) };
+    let Some(dir) = parent.sub(name)? else {
+        return Ok(true);
+    };
     for inner in dir.names()?.iter().filter(|inner| is_dropping(inner)) {
         tree(&dir, inner)?;
     }

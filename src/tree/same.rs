@@ -15,23 +15,11 @@ pub struct Limits {
 
 impl Limits {
     /// ext2/3/4: names are bytes, files as large as we meet them.
-    pub const EXT: Limits = Limits {
-        granularity: 0,
-        windows_names: false,
-        max_size: u64::MAX,
-    };
+    pub const EXT: Limits = Limits { granularity: 0, windows_names: false, max_size: u64::MAX };
     /// FAT12/16/32: times of two seconds, files below 4 GiB (Microsoft fatgen103).
-    pub const FAT: Limits = Limits {
-        granularity: 2_000_000_000,
-        windows_names: true,
-        max_size: 0xffff_ffff,
-    };
+    pub const FAT: Limits = Limits { granularity: 2_000_000_000, windows_names: true, max_size: 0xffff_ffff };
     /// exFAT: the 10 ms field is not kept by all writers, so two seconds as well (exFAT specification 7.4.8).
-    pub const EXFAT: Limits = Limits {
-        granularity: 2_000_000_000,
-        windows_names: true,
-        max_size: u64::MAX,
-    };
+    pub const EXFAT: Limits = Limits { granularity: 2_000_000_000, windows_names: true, max_size: u64::MAX };
 }
 
 /// What size and time say of two files.
@@ -54,13 +42,8 @@ pub fn same(a: (u64, i64), b: (u64, i64), limits: Limits) -> Same {
     }
     let close = a.1 == b.1 || a.1.abs_diff(b.1) < limits.granularity.unsigned_abs();
     // Old ext inodes keep whole seconds.
-    let whole = (a.1 % SECOND == 0 || b.1 % SECOND == 0)
-        && a.1.div_euclid(SECOND) == b.1.div_euclid(SECOND);
-    if close || whole {
-        Same::Yes
-    } else {
-        Same::Content
-    }
+    let whole = (a.1 % SECOND == 0 || b.1 % SECOND == 0) && a.1.div_euclid(SECOND) == b.1.div_euclid(SECOND);
+    if close || whole { Same::Yes } else { Same::Content }
 }
 
 /// Why the target can't hold a name, or nothing if it can.
@@ -77,10 +60,7 @@ pub fn unfit_name(name: &[u8], limits: Limits) -> Option<&'static str> {
     if text.encode_utf16().count() > 255 {
         return Some("longer than 255 characters");
     }
-    if text
-        .chars()
-        .any(|c| c < ' ' || c == '\u{7f}' || "\"*:<>?\\|".contains(c))
-    {
+    if text.chars().any(|c| c < ' ' || c == '\u{7f}' || "\"*:<>?\\|".contains(c)) {
         return Some("a character that the stick's filesystem does not allow");
     }
     if text.ends_with(['.', ' ']) {
@@ -98,29 +78,14 @@ pub struct Folded {
 impl Folded {
     /// `false`: a name that differs only in case was there before.
     pub fn insert(&mut self, name: &[u8]) -> bool {
-        self.seen.insert(fold(name), ()).is_none()
+        self.seen.insert(String::from_utf8_lossy(name).chars().flat_map(char::to_uppercase).collect())
     }
-}
-
-/// A name without its case.
-pub fn fold(name: &[u8]) -> String {
-    String::from_utf8_lossy(name)
-        .chars()
-        .flat_map(char::to_uppercase)
-        .collect()
 }
 
 /// What a PC leaves behind in every folder it looks at: neither compared nor copied.
 pub fn is_dropping(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 4] = [
-        b"thumbs.db",
-        b"desktop.ini",
-        b".ds_store",
-        b"system volume information",
-    ];
-    name.starts_with(b"._")
-        || name.starts_with(b"~$")
-        || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    const NAMES: [&[u8]; 4] = [b"thumbs.db", b"desktop.ini", b".ds_store", b"system volume information"];
+    name.starts_with(b"._") || name.starts_with(b"~$") || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -134,33 +99,16 @@ mod tests {
         assert_eq!(same((1, 5), (2, 5), Limits::EXT), Same::No);
         assert_eq!(same((1, 5), (1, 5), Limits::EXT), Same::Yes);
         assert_eq!(same((1, 5), (1, 6), Limits::EXT), Same::Content);
-        assert_eq!(
-            same((1, 7 * S), (1, 7 * S + 9), Limits::EXT),
-            Same::Yes,
-            "a filesystem of whole seconds"
-        );
+        assert_eq!(same((1, 7 * S), (1, 7 * S + 9), Limits::EXT), Same::Yes, "a filesystem of whole seconds");
         assert_eq!(same((1, -1), (1, 0), Limits::EXT), Same::Content);
-        assert_eq!(
-            same((1, i64::MIN), (1, i64::MAX), Limits::FAT),
-            Same::Content
-        );
+        assert_eq!(same((1, i64::MIN), (1, i64::MAX), Limits::FAT), Same::Content);
     }
 
     #[test]
     fn fat_keeps_even_seconds_and_local_time() {
-        assert_eq!(
-            same((1, 10 * S), (1, 11 * S + 999_999_999), Limits::FAT),
-            Same::Yes
-        );
-        assert_eq!(
-            same((1, 10 * S), (1, 12 * S + 1), Limits::FAT),
-            Same::Content
-        );
-        assert_eq!(
-            same((1, 10 * S), (1, (10 + 9 * 3600) * S), Limits::FAT),
-            Same::Content,
-            "a shifted zone"
-        );
+        assert_eq!(same((1, 10 * S), (1, 11 * S + 999_999_999), Limits::FAT), Same::Yes);
+        assert_eq!(same((1, 10 * S), (1, 12 * S + 1), Limits::FAT), Same::Content);
+        assert_eq!(same((1, 10 * S), (1, (10 + 9 * 3600) * S), Limits::FAT), Same::Content, "a shifted zone");
     }
 
     #[test]
@@ -186,14 +134,8 @@ mod tests {
 
     #[test]
     fn droppings() {
-        for name in [
-            &b"Thumbs.db"[..],
-            b"DESKTOP.INI",
-            b".DS_Store",
-            b"._a",
-            b"~$b.xlsx",
-            b"System Volume Information",
-        ] {
+        for name in [&b"Thumbs.db"[..], b"DESKTOP.INI", b".DS_Store", b"._a", b"~$b.xlsx", b"System Volume Information"]
+        {
             assert!(is_dropping(name));
         }
         assert!(!is_dropping(b"thumbs.dbx"));

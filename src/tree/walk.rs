@@ -76,12 +76,7 @@ struct Listed {
 impl Listed {
     fn new(dir: Dir) -> Result<Listed> {
         let names = dir.names()?;
-        Ok(Listed {
-            dev: dir.entry()?.dev,
-            dir,
-            names,
-            next: 0,
-        })
+        Ok(Listed { dev: dir.entry()?.dev, dir, names, next: 0 })
     }
 
     fn head(&self) -> Option<&[u8]> {
@@ -96,16 +91,8 @@ impl Walk {
     /// `Io`.
     pub fn new(left: Option<&Dir>, right: Option<&Dir>) -> Result<Walk> {
         let list = |dir: Option<&Dir>| dir.map(|dir| dir.again().and_then(Listed::new)).transpose();
-        let root = Level {
-            left: list(left)?,
-            right: list(right)?,
-            path_len: 0,
-        };
-        Ok(Walk {
-            levels: vec![root],
-            path: Vec::new(),
-            next: Next::Name,
-        })
+        let root = Level { left: list(left)?, right: list(right)?, path_len: 0 };
+        Ok(Walk { levels: vec![root], path: Vec::new(), next: Next::Name })
     }
 
     /// The path of the last step, below the roots; of `Leave` that of the directory left.
@@ -115,10 +102,7 @@ impl Walk {
 
     /// The last component of [`Walk::path`].
     pub fn name(&self) -> &[u8] {
-        self.path
-            .rsplit(|byte| *byte == b'/')
-            .next()
-            .unwrap_or_default()
+        self.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
     }
 
     /// The path of the last step, safe to print.
@@ -128,18 +112,12 @@ impl Walk {
 
     /// The left tree's directory that the last step's name is in.
     pub fn left(&self) -> Option<&Dir> {
-        self.levels
-            .last()
-            .and_then(|level| level.left.as_ref())
-            .map(|listed| &listed.dir)
+        self.levels.last().and_then(|level| level.left.as_ref()).map(|listed| &listed.dir)
     }
 
     /// The right tree's directory that the last step's name is in.
     pub fn right(&self) -> Option<&Dir> {
-        self.levels
-            .last()
-            .and_then(|level| level.right.as_ref())
-            .map(|listed| &listed.dir)
+        self.levels.last().and_then(|level| level.right.as_ref()).map(|listed| &listed.dir)
     }
 
     /// The next step; `None` at the end.
@@ -163,11 +141,7 @@ impl Walk {
             self.path.truncate(level.path_len);
             let Some((on_left, on_right)) = level.next_name(&mut self.path) else {
                 self.levels.pop();
-                return Ok(if self.levels.is_empty() {
-                    None
-                } else {
-                    Some(Step::Leave)
-                });
+                return Ok(if self.levels.is_empty() { None } else { Some(Step::Leave) });
             };
             if is_dropping(self.name()) {
                 continue;
@@ -180,8 +154,7 @@ impl Walk {
                 return Ok(Some(Step::Skipped(skipped.0, skipped.1)));
             }
             let only_dir = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::Dir);
-            let is_file =
-                |entry: Option<Entry>| entry.is_some_and(|entry| entry.kind == Kind::File);
+            let is_file = |entry: Option<Entry>| entry.is_some_and(|entry| entry.kind == Kind::File);
             let dirs = (only_dir(left), only_dir(right));
             let has_dir = dirs.0.is_some() || dirs.1.is_some();
             if is_file(left) || is_file(right) {
@@ -199,28 +172,17 @@ impl Walk {
     }
 
     fn look(&self, side: Side, there: bool) -> Result<Option<Entry>> {
-        let listed = self.levels.last().and_then(|level| {
-            if side == Side::Left {
-                &level.left
-            } else {
-                &level.right
-            }
-            .as_ref()
-        });
+        let listed =
+            self.levels.last().and_then(|level| if side == Side::Left { &level.left } else { &level.right }.as_ref());
         let Some(listed) = listed.filter(|_| there) else {
             return Ok(None);
         };
         let entry = listed.dir.look(self.name())?;
-        Ok(entry.map(|entry| {
-            if entry.dev == listed.dev {
-                entry
-            } else {
-                Entry {
-                    kind: Kind::Other("mount point"),
-                    ..entry
-                }
-            }
-        }))
+        Ok(entry.map(
+            |entry| {
+                if entry.dev == listed.dev { entry } else { Entry { kind: Kind::Other("mount point"), ..entry } }
+            },
+        ))
     }
 
     /// After a skipped name the same name on the other side is still to be met.
@@ -228,11 +190,7 @@ impl Walk {
         let Some(level) = self.levels.last_mut().filter(|_| both) else {
             return;
         };
-        let other = if skipped == Side::Left {
-            &mut level.right
-        } else {
-            &mut level.left
-        };
+        let other = if skipped == Side::Left { &mut level.right } else { &mut level.left };
         if let Some(listed) = other {
             listed.next = listed.next.saturating_sub(1);
         }
@@ -246,19 +204,11 @@ impl Walk {
             });
         }
         let open = |entry: Option<Entry>, dir: Option<&Dir>| match (entry, dir) {
-            (
-                Some(Entry {
-                    kind: Kind::Dir, ..
-                }),
-                Some(dir),
-            ) => dir.sub(self.name())?.map(Listed::new).transpose(),
+            (Some(Entry { kind: Kind::Dir, .. }), Some(dir)) => dir.sub(self.name())?.map(Listed::new).transpose(),
             _ => Ok(None),
         };
-        let level = Level {
-            left: open(left, self.left())?,
-            right: open(right, self.right())?,
-            path_len: self.path.len(),
-        };
+        let level =
+            Level { left: open(left, self.left())?, right: open(right, self.right())?, path_len: self.path.len() };
         self.levels.push(level);
         Ok(())
     }

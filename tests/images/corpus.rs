@@ -13,20 +13,11 @@ pub fn names() -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder())
         .expect("tests/images")
         .filter_map(|entry| {
-            entry
-                .unwrap()
-                .file_name()
-                .into_string()
-                .unwrap()
-                .strip_suffix(".img.zst")
-                .map(str::to_owned)
+            entry.unwrap().file_name().into_string().unwrap().strip_suffix(".img.zst").map(str::to_owned)
         })
         .collect();
     names.sort();
-    assert!(
-        names.len() > 100,
-        "the corpus is incomplete: run tests/images/make-images.sh"
-    );
+    assert!(names.len() > 100, "the corpus is incomplete: run tests/images/make-images.sh");
     names
 }
 
@@ -39,11 +30,7 @@ pub fn zstd(name: &str, args: &[&str]) -> Output {
         .arg(image)
         .output()
         .expect("the program zstd (apt install zstd)");
-    assert!(
-        output.status.success(),
-        "{name}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
 

@@ -55,10 +55,7 @@ pub(super) fn span<T>(
     let mut done = 0;
     while done < len {
         let step = (len - done).min(STEP as u64);
-        let part = usize::try_from(step)
-            .ok()
-            .and_then(|n| buffer.get_mut(..n))
-            .unwrap_or_default();
+        let part = usize::try_from(step).ok().and_then(|n| buffer.get_mut(..n)).unwrap_or_default();
         let Some(at) = offset.checked_add(done) else {
             return Ok(Err("its root directory lies beyond the medium"));
         };
@@ -86,18 +83,11 @@ pub(super) fn chain<T>(
     let mut left = MAX_LEN;
     while left > 0 {
         // Clusters are numbered from 2. A zero (free), the mark of a bad cluster and numbers behind the end all fail here.
-        let Some(index) = cluster
-            .checked_sub(2)
-            .filter(|index| *index < chain.clusters)
-        else {
-            return Ok(Err(
-                "its root directory's cluster chain leaves the file system",
-            ));
+        let Some(index) = cluster.checked_sub(2).filter(|index| *index < chain.clusters) else {
+            return Ok(Err("its root directory's cluster chain leaves the file system"));
         };
         let len = chain.cluster_size.min(left);
-        let offset = u64::from(index)
-            .saturating_mul(chain.cluster_size)
-            .saturating_add(chain.heap);
+        let offset = u64::from(index).saturating_mul(chain.cluster_size).saturating_add(chain.heap);
         match span(medium, offset, len, look)? {
             Ok(Look::On) => {}
             Ok(Look::End) => return Ok(Ok(None)),

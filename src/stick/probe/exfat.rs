@@ -63,11 +63,7 @@ pub(super) fn probe(head: &Bytes, medium: &mut Medium<'_>) -> Result<Finding, No
         return Ok(damaged(what));
     }
     let flags = head.u16(VOLUME_FLAGS);
-    let label = match find_label(
-        medium,
-        &geometry,
-        flags & FLAG_ACTIVE_FAT != 0 && head.u8(NUMBER_OF_FATS) == 2,
-    )? {
+    let label = match find_label(medium, &geometry, flags & FLAG_ACTIVE_FAT != 0 && head.u8(NUMBER_OF_FATS) == 2)? {
         Ok(label) => label,
         Err(what) => return Ok(damaged(what)),
     };
@@ -82,11 +78,7 @@ pub(super) fn probe(head: &Bytes, medium: &mut Medium<'_>) -> Result<Finding, No
 
 fn damaged(what: &'static str) -> Finding {
     // The name alone is eight bytes: no chance.
-    Finding::Damaged {
-        format: "exFAT",
-        what,
-        sure: true,
-    }
+    Finding::Damaged { format: "exFAT", what, sure: true }
 }
 
 /// Reads and checks the boot sector's numbers, each within the bounds that §3.1 gives it.
@@ -119,16 +111,10 @@ fn geometry(head: &Bytes, medium: u64) -> Result<Geometry, &'static str> {
     let fats = u64::from(head.u8(NUMBER_OF_FATS));
     let fat_needed = (u64::from(geometry.clusters) + 2) * 4;
     let end = geometry.heap + (u64::from(geometry.clusters) << cluster_shift);
-    if !(1..=2).contains(&fats)
-        || geometry.fat < 2 * REGION_SECTORS
-        || geometry.fat_len << sector_shift < fat_needed
-    {
+    if !(1..=2).contains(&fats) || geometry.fat < 2 * REGION_SECTORS || geometry.fat_len << sector_shift < fat_needed {
         return Err("its allocation table is impossible");
     }
-    if geometry.clusters == 0
-        || geometry.heap < geometry.fat + geometry.fat_len * fats
-        || end > geometry.volume
-    {
+    if geometry.clusters == 0 || geometry.heap < geometry.fat + geometry.fat_len * fats || end > geometry.volume {
         return Err("its clusters do not fit into it");
     }
     if geometry.volume > medium >> sector_shift {
@@ -138,11 +124,7 @@ fn geometry(head: &Bytes, medium: u64) -> Result<Geometry, &'static str> {
 }
 
 /// What is wrong with the boot region, if anything. The main one is in `head`: 12 sectors of 4 KiB at most.
-fn region_fault(
-    head: &Bytes,
-    medium: &mut Medium<'_>,
-    sector_shift: u8,
-) -> Result<Option<&'static str>, NotAStick> {
+fn region_fault(head: &Bytes, medium: &mut Medium<'_>, sector_shift: u8) -> Result<Option<&'static str>, NotAStick> {
     let sector = 1_usize << sector_shift;
     let len = REGION_SECTORS << sector_shift;
     if checksum_holds(head, sector) {
@@ -170,11 +152,7 @@ fn checksum_holds(region: &Bytes, sector: usize) -> bool {
             sum.rotate_right(1).wrapping_add(u32::from(*byte))
         }
     });
-    stored
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .all(|word| u32::from_le_bytes(*word) == sum)
+    stored.as_chunks::<4>().0.iter().all(|word| u32::from_le_bytes(*word) == sum)
 }
 
 /// The label in the root directory, empty for none. The inner `Err` says what is wrong with the directory.
@@ -210,12 +188,7 @@ fn decode(length: u8, name: &[u8]) -> Result<heapless::String<64>, &'static str>
     if length > LABEL_CHARS {
         return Err("its label is longer than a label may be");
     }
-    let units = name
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .take(length.into())
-        .map(|unit| u16::from_le_bytes(*unit));
+    let units = name.as_chunks::<2>().0.iter().take(length.into()).map(|unit| u16::from_le_bytes(*unit));
     let mut label = heapless::String::new();
     for c in char::decode_utf16(units.take_while(|unit| *unit != 0)) {
         push(&mut label, c.unwrap_or(char::REPLACEMENT_CHARACTER));

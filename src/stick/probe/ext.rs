@@ -88,11 +88,7 @@ impl Super<'_> {
 
     /// Filesystem size in bytes.
     fn size(&self) -> Option<u64> {
-        let high = if self.u32(INCOMPAT) & INCOMPAT_64BIT == 0 {
-            0
-        } else {
-            u64::from(self.u32(BLOCKS_HI))
-        };
+        let high = if self.u32(INCOMPAT) & INCOMPAT_64BIT == 0 { 0 } else { u64::from(self.u32(BLOCKS_HI)) };
         let blocks = high << 32 | u64::from(self.u32(BLOCKS_LO));
         blocks.checked_mul(u64::from(self.block_size()?))
     }
@@ -102,9 +98,7 @@ impl Super<'_> {
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         let mut label = heapless::String::new();
         // libblkid cuts trailing white space off, and so does whatever compares with it.
-        String::from_utf8_lossy(name.trim_ascii_end())
-            .chars()
-            .for_each(|c| push(&mut label, c));
+        String::from_utf8_lossy(name.trim_ascii_end()).chars().for_each(|c| push(&mut label, c));
         label
     }
 
@@ -134,8 +128,7 @@ impl Super<'_> {
     /// Type by features, as libblkid's probe_ext2, probe_ext3 and probe_ext4.
     fn fstype(&self) -> FsType {
         let incompat = self.u32(INCOMPAT);
-        let beyond_ext3 = incompat & !(INCOMPAT_FILETYPE | INCOMPAT_RECOVER | INCOMPAT_META_BG)
-            != 0
+        let beyond_ext3 = incompat & !(INCOMPAT_FILETYPE | INCOMPAT_RECOVER | INCOMPAT_META_BG) != 0
             || self.u32(RO_COMPAT) & !RO_COMPAT_EXT3 != 0;
         if beyond_ext3 {
             FsType::Ext4
@@ -183,9 +176,7 @@ impl Super<'_> {
         let first = u64::from(self.u32(FIRST_DATA_BLOCK));
         match self.size() {
             None => Some("its size is impossible"),
-            Some(size) if size <= (first + 1) * u64::from(block_size) => {
-                Some("its size is impossible")
-            }
+            Some(size) if size <= (first + 1) * u64::from(block_size) => Some("its size is impossible"),
             Some(size) if size > medium => Some("it is larger than the medium"),
             Some(_) => None,
         }
@@ -195,8 +186,7 @@ impl Super<'_> {
         if self.u32(RO_COMPAT) & RO_COMPAT_METADATA_CSUM == 0 {
             return None;
         }
-        let right =
-            self.u8(CHECKSUM_TYPE) == 1 && crc32c(self.slice(0, CHECKSUM)) == self.u32(CHECKSUM);
+        let right = self.u8(CHECKSUM_TYPE) == 1 && crc32c(self.slice(0, CHECKSUM)) == self.u32(CHECKSUM);
         (!right).then_some("its superblock's checksum is wrong")
     }
 
@@ -227,11 +217,7 @@ pub(super) fn probe(head: &Bytes, medium: u64) -> Finding {
     if sb.u32(INCOMPAT) & INCOMPAT_JOURNAL_DEV == 0
         && let Some(what) = sb.fault(medium)
     {
-        return Finding::Damaged {
-            format: "ext",
-            what,
-            sure,
-        };
+        return Finding::Damaged { format: "ext", what, sure };
     }
     if let Some(name) = sb.refused() {
         return Finding::Known { name, sure };
@@ -248,9 +234,7 @@ pub(super) fn probe(head: &Bytes, medium: u64) -> Finding {
 /// CRC-32C (Castagnoli, reflected 0x82F63B78), begun with all ones and, as ext4 keeps it, not inverted at the end.
 fn crc32c(bytes: &[u8]) -> u32 {
     bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            crc >> 1 ^ if crc & 1 == 0 { 0 } else { 0x82f6_3b78 }
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 0 { 0 } else { 0x82f6_3b78 })
     })
 }
 

@@ -69,41 +69,22 @@ struct Geometry {
 pub(super) fn probe(head: &Bytes, medium: &mut Medium<'_>) -> Result<Finding, NotAStick> {
     let jump = matches!(head.slice(JUMP_BOOT, 3), [0xeb, _, 0x90] | [0xe9, _, _]);
     let signed = head.has(SIGNATURE, &[0x55, 0xaa]);
-    let named = [b"FAT12   ", b"FAT16   ", b"FAT     "]
-        .iter()
-        .any(|name| head.has(EXTENDED_16 + EXT_TYPE, *name))
+    let named = [b"FAT12   ", b"FAT16   ", b"FAT     "].iter().any(|name| head.has(EXTENDED_16 + EXT_TYPE, *name))
         || head.has(EXTENDED_32 + EXT_TYPE, b"FAT32   ");
     let damaged = |what| {
-        if named {
-            Finding::Damaged {
-                format: "FAT",
-                what,
-                sure: jump && signed,
-            }
-        } else {
-            Finding::Absent
-        }
+        if named { Finding::Damaged { format: "FAT", what, sure: jump && signed } } else { Finding::Absent }
     };
     let geometry = match geometry(head) {
         Err(what) => return Ok(damaged(what)),
         // A boot sector of JFS or HPFS imitates one of FAT (libblkid vfat.c, fat_valid_superblock).
-        Ok(_)
-            if head.has(EXTENDED_16 + EXT_TYPE, b"JFS     ")
-                || head.has(EXTENDED_16 + EXT_TYPE, b"HPFS    ") =>
-        {
+        Ok(_) if head.has(EXTENDED_16 + EXT_TYPE, b"JFS     ") || head.has(EXTENDED_16 + EXT_TYPE, b"HPFS    ") => {
             return Ok(Finding::Absent);
         }
         Ok(_) if !jump || !signed => return Ok(damaged("its boot sector is overwritten")),
         Ok(geometry) => geometry,
     };
     // From here on it is a FAT whether it has the name or not: fatgen103 forbids to go by the name.
-    let damaged = |what| {
-        Ok(Finding::Damaged {
-            format: "FAT",
-            what,
-            sure: true,
-        })
-    };
+    let damaged = |what| Ok(Finding::Damaged { format: "FAT", what, sure: true });
     if geometry.total * geometry.sector > medium.size() {
         return damaged("it is larger than the medium");
     }
@@ -130,37 +111,24 @@ fn geometry(head: &Bytes) -> Result<Geometry, &'static str> {
     if !matches!(sector, 512 | 1024 | 2048 | 4096) || !cluster.is_power_of_two() {
         return Err("its sector or cluster size is impossible");
     }
-    let (reserved, fats, media) = (
-        u64::from(head.u16(RESERVED)),
-        u64::from(head.u8(FATS)),
-        head.u8(MEDIA),
-    );
+    let (reserved, fats, media) = (u64::from(head.u16(RESERVED)), u64::from(head.u8(FATS)), head.u8(MEDIA));
     if reserved == 0 || fats == 0 || media != 0xf0 && media < 0xf8 {
         return Err("its boot sector is overwritten");
     }
     let is_32 = head.u16(FAT_LEN_16) == 0;
-    let fat_len = if is_32 {
-        u64::from(head.u32(FAT_LEN_32))
-    } else {
-        u64::from(head.u16(FAT_LEN_16))
-    };
+    let fat_len = if is_32 { u64::from(head.u32(FAT_LEN_32)) } else { u64::from(head.u16(FAT_LEN_16)) };
     let total = match head.u16(TOTAL_16) {
         0 => u64::from(head.u32(TOTAL_32)),
         total => u64::from(total),
     };
     let root_len = u64::from(head.u16(ROOT_ENTRIES)) * 32;
-    if is_32 != (root_len == 0)
-        || !root_len.is_multiple_of(sector)
-        || is_32 && head.u16(VERSION) != 0
-    {
+    if is_32 != (root_len == 0) || !root_len.is_multiple_of(sector) || is_32 && head.u16(VERSION) != 0 {
         return Err("its root directory is impossible");
     }
     // No overflow: 8 bits by 32 bits and some.
     let root = reserved + fats * fat_len;
     let data = root + root_len / sector;
-    let clusters = total
-        .checked_sub(data)
-        .map_or(0, |sectors| sectors / cluster);
+    let clusters = total.checked_sub(data).map_or(0, |sectors| sectors / cluster);
     // fatgen103 "FAT Type Determination"; the kernel's MAX_FAT12, MAX_FAT16 and MAX_FAT32 are the same limits.
     let (fstype, bits) = match clusters {
         1..=0x0fff_fff5 if is_32 => (FsType::Fat32, 32),
@@ -173,27 +141,12 @@ fn geometry(head: &Bytes) -> Result<Geometry, &'static str> {
     }
     let extended = if is_32 { EXTENDED_32 } else { EXTENDED_16 };
     let clusters = u32::try_from(clusters).unwrap_or(0);
-    Ok(Geometry {
-        fstype,
-        sector,
-        cluster,
-        reserved,
-        fat_len,
-        root,
-        data,
-        total,
-        clusters,
-        extended,
-    })
+    Ok(Geometry { fstype, sector, cluster, reserved, fat_len, root, data, total, clusters, extended })
 }
 
 /// FAT32's FSInfo sector has its two signatures, or zeros, or there is none: what libblkid demands, and with it udev,
 /// without which no stick's job starts.
-fn fsinfo_holds(
-    head: &Bytes,
-    medium: &mut Medium<'_>,
-    geometry: &Geometry,
-) -> Result<bool, NotAStick> {
+fn fsinfo_holds(head: &Bytes, medium: &mut Medium<'_>, geometry: &Geometry) -> Result<bool, NotAStick> {
     let place = u64::from(head.u16(FSINFO));
     if geometry.fstype != FsType::Fat32 || place == 0 {
         return Ok(true);
@@ -201,10 +154,8 @@ fn fsinfo_holds(
     let Some(sector) = medium.bytes(place * geometry.sector, 512)? else {
         return Ok(false);
     };
-    Ok(
-        matches!(sector.slice(0, 4), b"RRaA" | b"RRdA" | [0, 0, 0, 0])
-            && matches!(sector.slice(484, 4), b"rrAa" | [0, 0, 0, 0]),
-    )
+    Ok(matches!(sector.slice(0, 4), b"RRaA" | b"RRdA" | [0, 0, 0, 0])
+        && matches!(sector.slice(484, 4), b"rrAa" | [0, 0, 0, 0]))
 }
 
 /// The name of the root directory's label entry. The inner `Err` says what is wrong with the directory.
@@ -214,16 +165,11 @@ fn root_label(
     geometry: &Geometry,
 ) -> Result<Result<Option<[u8; NAME_LEN]>, &'static str>, NotAStick> {
     if geometry.fstype != FsType::Fat32 {
-        let (start, len) = (
-            geometry.root * geometry.sector,
-            (geometry.data - geometry.root) * geometry.sector,
-        );
-        return Ok(
-            directory::span(medium, start, len, &mut look)?.map(|end| match end {
-                Look::Found(name) => Some(name),
-                _ => None,
-            }),
-        );
+        let (start, len) = (geometry.root * geometry.sector, (geometry.data - geometry.root) * geometry.sector);
+        return Ok(directory::span(medium, start, len, &mut look)?.map(|end| match end {
+            Look::Found(name) => Some(name),
+            _ => None,
+        }));
     }
     let chain = Chain {
         fat: active_fat(head, geometry),
@@ -240,16 +186,8 @@ fn root_label(
 /// Byte offset of the FAT that counts: the first, unless FAT32's flags say that only another one is kept.
 fn active_fat(head: &Bytes, geometry: &Geometry) -> u64 {
     let flags = u64::from(head.u16(EXT_FLAGS));
-    let active = if geometry.fstype == FsType::Fat32 && flags & 0x80 != 0 {
-        flags & 0xf
-    } else {
-        0
-    };
-    let active = if active < u64::from(head.u8(FATS)) {
-        active
-    } else {
-        0
-    };
+    let active = if geometry.fstype == FsType::Fat32 && flags & 0x80 != 0 { flags & 0xf } else { 0 };
+    let active = if active < u64::from(head.u8(FATS)) { active } else { 0 };
     (geometry.reserved + active * geometry.fat_len) * geometry.sector
 }
 
@@ -260,16 +198,12 @@ fn look(entry: &Entry) -> Look<[u8; NAME_LEN]> {
     match entry[0] {
         0 => Look::End,
         DELETED => Look::On,
-        _ if attributes & !ATTR_ARCHIVE != ATTR_VOLUME_ID
-            || [entry[20], entry[21], entry[26], entry[27]] != [0; 4] =>
-        {
+        _ if attributes & !ATTR_ARCHIVE != ATTR_VOLUME_ID || [entry[20], entry[21], entry[26], entry[27]] != [0; 4] => {
             Look::On
         }
         _ => {
             let mut name = [0; NAME_LEN];
-            name.iter_mut()
-                .zip(entry)
-                .for_each(|(to, from)| *to = *from);
+            name.iter_mut().zip(entry).for_each(|(to, from)| *to = *from);
             // 0xE5 as a first byte would mean "deleted" and is written as 5.
             name[0] = if name[0] == 5 { DELETED } else { name[0] };
             Look::Found(name)
@@ -283,23 +217,12 @@ fn label(entry: Option<[u8; NAME_LEN]>, head: &Bytes, geometry: &Geometry) -> he
         0x29 => head.slice(geometry.extended + EXT_LABEL, NAME_LEN),
         _ => &[],
     };
-    let name = entry
-        .as_ref()
-        .map(<[u8; NAME_LEN]>::as_slice)
-        .filter(|name| *name != NO_NAME)
-        .unwrap_or(boot);
+    let name = entry.as_ref().map(<[u8; NAME_LEN]>::as_slice).filter(|name| *name != NO_NAME).unwrap_or(boot);
     let name = if name == NO_NAME { &[] } else { name };
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     let mut label = heapless::String::new();
     for byte in name.trim_ascii_end() {
-        push(
-            &mut label,
-            if byte.is_ascii() {
-                char::from(*byte)
-            } else {
-                char::REPLACEMENT_CHARACTER
-            },
-        );
+        push(&mut label, if byte.is_ascii() { char::from(*byte) } else { char::REPLACEMENT_CHARACTER });
     }
     label
 }
@@ -323,8 +246,6 @@ fn dirty(head: &Bytes, medium: &mut Medium<'_>, geometry: &Geometry) -> Result<b
         FsType::Fat32 => (4, 0x0c00_0000),
         _ => return Ok(false),
     };
-    let entry = medium
-        .bytes(active_fat(head, geometry) + place, 4)?
-        .unwrap_or_default();
+    let entry = medium.bytes(active_fat(head, geometry) + place, 4)?.unwrap_or_default();
     Ok(entry.u32(0) & good != good)
 }

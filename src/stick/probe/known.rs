@@ -17,11 +17,7 @@ struct Magic {
 }
 
 const fn magic(name: &'static str, offset: usize, bytes: &'static [u8]) -> Magic {
-    Magic {
-        name,
-        offset,
-        bytes,
-    }
+    Magic { name, offset, bytes }
 }
 
 /// Devices that contain others: each is the whole answer.
@@ -30,27 +26,15 @@ const CONTAINERS: &[Magic] = &[
     magic("LUKS2", 0, b"LUKS\xba\xbe\x00\x02"),
     magic("BitLocker", 3, b"-FVE-FS-"),
     // BitLocker To Go: a FAT boot sector with BitLocker's GUID 4967d63b-2e29-4ad8-8399-f6a339e3d001 at 424.
-    magic(
-        "BitLocker",
-        424,
-        b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01",
-    ),
+    magic("BitLocker", 424, b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01"),
     // Version 1.1 at the beginning, 1.2 at 4 KiB: magic 0xa92b4efc, major version 1.
     magic("Linux RAID member", 0, b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00"),
-    magic(
-        "Linux RAID member",
-        4096,
-        b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00",
-    ),
+    magic("Linux RAID member", 4096, b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00"),
     magic("Stratis", 512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh"),
     magic("VDO", 0, b"dmvdo001"),
     magic("dm-verity", 0, b"verity\0\0"),
     magic("dm-integrity", 0, b"integrt\0"),
-    magic(
-        "bcache",
-        4096 + 24,
-        b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81",
-    ),
+    magic("bcache", 4096 + 24, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"),
     // The first pair of the label's list in XDR: a name of 7 characters, "version".
     magic("ZFS", 16384 + 20, b"\0\0\0\x07version"),
 ];
@@ -61,11 +45,7 @@ const FILESYSTEMS: &[Magic] = &[
     magic("ReFS", 0, b"\0\0\0ReFS\0"),
     magic("XFS", 0, b"XFSB"),
     magic("btrfs", 0x1_0000 + 64, b"_BHRfS_M"),
-    magic(
-        "bcachefs",
-        4096 + 24,
-        b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
-    ),
+    magic("bcachefs", 4096 + 24, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef"),
     magic("squashfs", 0, b"hsqs"),
     magic("squashfs", 0, b"sqsh"),
     magic("EROFS", 1024, b"\xe2\xe1\xf5\xe0"),
@@ -87,11 +67,7 @@ const FILESYSTEMS: &[Magic] = &[
     // The second header alone, where cryptsetup puts it: left behind by a format over the first.
     magic("LUKS2 (its second header)", 0x4000, b"SKUL\xba\xbe\x00\x02"),
     magic("LUKS2 (its second header)", 0x8000, b"SKUL\xba\xbe\x00\x02"),
-    magic(
-        "LUKS2 (its second header)",
-        0x1_0000,
-        b"SKUL\xba\xbe\x00\x02",
-    ),
+    magic("LUKS2 (its second header)", 0x1_0000, b"SKUL\xba\xbe\x00\x02"),
 ];
 
 /// Swap's and hibernation's signatures end at the end of the first page, whatever its size.
@@ -106,21 +82,12 @@ const SWAP: &[(&str, &[u8])] = &[
 ];
 
 /// The Linux RAID, encryption or volume manager that the medium belongs to.
-pub(super) fn container(
-    head: &Bytes,
-    medium: &mut Medium<'_>,
-) -> Result<Option<&'static str>, NotAStick> {
-    if let Some(magic) = CONTAINERS
-        .iter()
-        .find(|magic| head.has(magic.offset, magic.bytes))
-    {
+pub(super) fn container(head: &Bytes, medium: &mut Medium<'_>) -> Result<Option<&'static str>, NotAStick> {
+    if let Some(magic) = CONTAINERS.iter().find(|magic| head.has(magic.offset, magic.bytes)) {
         return Ok(Some(magic.name));
     }
     // LVM2's label is in one of the first four sectors.
-    if (0..4)
-        .map(|i| i * 512)
-        .any(|at| head.has(at, b"LABELONE") && head.has(at + 24, b"LVM2 001"))
-    {
+    if (0..4).map(|i| i * 512).any(|at| head.has(at, b"LABELONE") && head.has(at + 24, b"LVM2 001")) {
         return Ok(Some("LVM2 physical volume"));
     }
     Ok(raid_at_end(medium)?.then_some("Linux RAID member"))
@@ -131,9 +98,7 @@ pub(super) fn container(
 fn raid_at_end(medium: &mut Medium<'_>) -> Result<bool, NotAStick> {
     let size = medium.size();
     if let Some(at) = size.checked_sub(8192)
-        && medium
-            .bytes(at & !4095, 8)?
-            .is_some_and(|sb| sb.has(0, b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00"))
+        && medium.bytes(at & !4095, 8)?.is_some_and(|sb| sb.has(0, b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00"))
     {
         return Ok(true);
     }
@@ -141,30 +106,17 @@ fn raid_at_end(medium: &mut Medium<'_>) -> Result<bool, NotAStick> {
         return Ok(false);
     };
     Ok(medium.bytes(at, 8)?.is_some_and(|sb| {
-        sb.has(0, b"\xfc\x4e\x2b\xa9\x00\x00\x00\x00")
-            || sb.has(0, b"\xa9\x2b\x4e\xfc\x00\x00\x00\x00")
+        sb.has(0, b"\xfc\x4e\x2b\xa9\x00\x00\x00\x00") || sb.has(0, b"\xa9\x2b\x4e\xfc\x00\x00\x00\x00")
     }))
 }
 
 /// Adds every filesystem that is refused.
 pub(super) fn filesystems(head: &Bytes, findings: &mut Findings) {
-    for magic in FILESYSTEMS
-        .iter()
-        .filter(|magic| head.has(magic.offset, magic.bytes))
-    {
-        add(
-            findings,
-            Finding::Known {
-                name: magic.name,
-                sure: true,
-            },
-        );
+    for magic in FILESYSTEMS.iter().filter(|magic| head.has(magic.offset, magic.bytes)) {
+        add(findings, Finding::Known { name: magic.name, sure: true });
     }
     for (name, bytes) in SWAP {
-        if PAGES
-            .iter()
-            .any(|page| head.has(page.saturating_sub(10), bytes))
-        {
+        if PAGES.iter().any(|page| head.has(page.saturating_sub(10), bytes)) {
             add(findings, Finding::Known { name, sure: true });
         }
     }
@@ -173,13 +125,7 @@ pub(super) fn filesystems(head: &Bytes, findings: &mut Findings) {
     }
     // Two bytes only.
     if head.has(1024, b"BD") {
-        add(
-            findings,
-            Finding::Known {
-                name: "HFS",
-                sure: false,
-            },
-        );
+        add(findings, Finding::Known { name: "HFS", sure: false });
     }
 }
 
@@ -187,16 +133,11 @@ pub(super) fn filesystems(head: &Bytes, findings: &mut Findings) {
 /// disc that is both is UDF.
 fn optical(head: &Bytes) -> Option<&'static str> {
     let mut descriptors = (0x8000..0x1_0000).step_by(2048);
-    if descriptors
-        .clone()
-        .any(|at| head.has(at + 1, b"NSR02") || head.has(at + 1, b"NSR03"))
-    {
+    if descriptors.clone().any(|at| head.has(at + 1, b"NSR02") || head.has(at + 1, b"NSR03")) {
         return Some("UDF");
     }
     // ISO 9660 8.1: type 1 primary, 0 boot record.
-    descriptors
-        .any(|at| head.has(at + 1, b"CD001") && head.u8(at) <= 2)
-        .then_some("ISO9660")
+    descriptors.any(|at| head.has(at + 1, b"CD001") && head.u8(at) <= 2).then_some("ISO9660")
 }
 
 /// Adds a partition table. The boot sectors of FAT, exFAT and NTFS end like an MBR with 55 AA and have code where it has
@@ -204,48 +145,23 @@ fn optical(head: &Bytes) -> Option<&'static str> {
 /// `partitions/dos.c` does the same).
 pub(super) fn partitions(head: &Bytes, size: u64, findings: &mut Findings) {
     let boot_sector = findings.iter().any(|finding| {
-        matches!(
-            finding.name(),
-            "fat12" | "fat16" | "fat32" | "exfat" | "FAT" | "exFAT" | "NTFS" | "ReFS"
-        )
+        matches!(finding.name(), "fat12" | "fat16" | "fat32" | "exfat" | "FAT" | "exFAT" | "NTFS" | "ReFS")
     });
-    let disc = findings
-        .iter()
-        .any(|finding| matches!(finding.name(), "ISO9660" | "UDF"));
+    let disc = findings.iter().any(|finding| matches!(finding.name(), "ISO9660" | "UDF"));
     if disc {
         return;
     }
     let mbr = if boot_sector { None } else { mbr(head, size) };
     // UEFI specification, table 5-5: signature and revision 1.0 in LBA 1, of 512 or 4096 bytes.
-    let gpt = [512, 4096]
-        .iter()
-        .any(|at| head.has(*at, b"EFI PART\0\0\x01\0") && head.u64(*at + 24) == 1);
+    let gpt = [512, 4096].iter().any(|at| head.has(*at, b"EFI PART\0\0\x01\0") && head.u64(*at + 24) == 1);
     if gpt {
-        add(
-            findings,
-            Finding::Known {
-                name: "partition table (GPT)",
-                sure: true,
-            },
-        );
+        add(findings, Finding::Known { name: "partition table (GPT)", sure: true });
     } else if let Some(finding) = mbr {
         add(findings, finding);
     } else if head.has(0, b"ER") && head.has(512, b"PM") {
-        add(
-            findings,
-            Finding::Known {
-                name: "partition table (Apple)",
-                sure: true,
-            },
-        );
+        add(findings, Finding::Known { name: "partition table (Apple)", sure: true });
     } else if head.has(512, b"\x57\x45\x56\x82") {
-        add(
-            findings,
-            Finding::Known {
-                name: "partition table (BSD)",
-                sure: true,
-            },
-        );
+        add(findings, Finding::Known { name: "partition table (BSD)", sure: true });
     }
 }
 
@@ -269,19 +185,10 @@ fn mbr(head: &Bytes, size: u64) -> Option<Finding> {
     }
     Some(if used.clone().next().is_none() {
         // 55 AA and zeros: also what is left of many a boot sector.
-        Finding::Known {
-            name: "partition table (MBR) without partitions",
-            sure: false,
-        }
+        Finding::Known { name: "partition table (MBR) without partitions", sure: false }
     } else if used.clone().any(|at| head.u8(at + 4) == 0xee) {
-        Finding::Known {
-            name: "partition table (GPT)",
-            sure: true,
-        }
+        Finding::Known { name: "partition table (GPT)", sure: true }
     } else {
-        Finding::Known {
-            name: "partition table (MBR)",
-            sure: true,
-        }
+        Finding::Known { name: "partition table (MBR)", sure: true }
     })
 }

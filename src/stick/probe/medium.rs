@@ -24,11 +24,7 @@ impl<'a> Medium<'a> {
     /// Asks the source for its size.
     pub(super) fn new(source: &'a mut dyn Source) -> Result<Self, NotAStick> {
         let size = source.seek(SeekFrom::End(0)).map_err(NotAStick::Io)?;
-        Ok(Self {
-            source,
-            size,
-            left: MAX_READ,
-        })
+        Ok(Self { source, size, left: MAX_READ })
     }
 
     /// Size in bytes.
@@ -50,17 +46,14 @@ impl<'a> Medium<'a> {
             });
         };
         self.left = left;
-        self.source
-            .seek(SeekFrom::Start(offset))
-            .map_err(NotAStick::Io)?;
+        self.source.seek(SeekFrom::Start(offset)).map_err(NotAStick::Io)?;
         self.source.read_exact(buffer).map_err(NotAStick::Io)?;
         Ok(true)
     }
 
     /// The first [`HEAD_LEN`] bytes, or all of a smaller medium.
     pub(super) fn head(&mut self) -> Result<Bytes, NotAStick> {
-        self.bytes(0, self.size.min(HEAD_LEN))
-            .map(Option::unwrap_or_default)
+        self.bytes(0, self.size.min(HEAD_LEN)).map(Option::unwrap_or_default)
     }
 
     /// `len` bytes from `offset`; `None` when they are not wholly on the medium.
@@ -122,19 +115,12 @@ impl Bytes {
 /// Appends a character of a label: control characters become U+FFFD, for a label is printed on terminals.
 pub(super) fn push(label: &mut heapless::String<64>, c: char) {
     // Never full: the longest label is 16 bytes, and each byte becomes at most the three of U+FFFD.
-    let _full = label.push(if c.is_control() {
-        char::REPLACEMENT_CHARACTER
-    } else {
-        c
-    });
+    let _full = label.push(if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
 }
 
 /// The serial number of FAT and exFAT as `XXXX-XXXX`.
 pub(super) fn serial(number: u32) -> heapless::String<36> {
     let mut text = heapless::String::new();
-    let _full = std::fmt::Write::write_fmt(
-        &mut text,
-        format_args!("{:04X}-{:04X}", number >> 16, number & 0xffff),
-    );
+    let _full = std::fmt::Write::write_fmt(&mut text, format_args!("{:04X}-{:04X}", number >> 16, number & 0xffff));
     text
 }

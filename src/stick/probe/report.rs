@@ -36,11 +36,7 @@ pub fn to_json(result: &Result<Superblock, NotAStick>) -> String {
             dirty: Some(found.dirty),
             ..Report::default()
         },
-        Err(error) => Report {
-            error: Some(error.word()),
-            message: Some(error.to_string()),
-            ..Report::default()
-        },
+        Err(error) => Report { error: Some(error.word()), message: Some(error.to_string()), ..Report::default() },
     };
     // Cannot fail: no map with odd keys and no number that JSON lacks is in it.
     serde_json::to_string(&report).unwrap_or_default()

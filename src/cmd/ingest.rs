@@ -1,0 +1,314 @@
+//! `ingest`: what a TM-INGEST stick brings is taken, or the stick is brought up to date (SPEC 6).
+
+use std::path::PathBuf;
+
+use argh::FromArgs;
+use log::{error, info};
+use serde_json::json;
+
+use super::replace::{Job, Pair, log_plan};
+use super::verdict::{Asked, SERVER_WINS, STICK_WINS, Seen, distrust, no_winner, say, see, unfit};
+use super::{Env, Report, hooks};
+use crate::dataset::base::{Known, Records};
+use crate::dataset::decide::Decision;
+use crate::dataset::publish::{Compare, Exchanged};
+use crate::dataset::server::{Server, random_id};
+use crate::dataset::{Dataset, history, room};
+use crate::error::{Error, Result};
+use crate::os::dir::Dir;
+use crate::stick::chain::{Probed, Stick, find};
+use crate::stick::role::Role;
+use crate::tree::manifest::State;
+
+/// Take in what a TM-INGEST stick brings, or bring the stick up to date.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "ingest")]
+pub struct Args {
+    /// the stick's device, such as /dev/sda1; without it the one stick with the label is taken
+    #[argh(option)]
+    device: Option<PathBuf>,
+    /// log what would be done and change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// the stick wins, whatever is newer
+    #[argh(switch)]
+    force: bool,
+    /// compare contents even where size and time are the same
+    #[argh(switch)]
+    checksum: bool,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// SPEC 3; the first dataset's error if both fail.
+pub fn run(args: &Args, env: &Env) -> Result<()> {
+    let mut report = Report::new("ingest");
+    let result = ingest(args, env, &mut report);
+    if !args.dry_run {
+        report.end(env, result.as_ref().err());
+    }
+    result?;
+    info!("ingest completed (dry_run={} force={})", u8::from(args.dry_run), u8::from(args.force));
+    Ok(())
+}
+
+fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
+    let server = Server::open(&env.settings, args.dry_run)?;
+    let device = match &args.device {
+        Some(device) => device.clone(),
+        None => find(Role::Ingest, &env.settings)?,
+    };
+    report.device = Some(device.clone());
+    let probed = Probed::open(&device, &env.settings, env.clock)?;
+    let superblock = probed.superblock();
+    report.stick = Some((superblock.label.to_string(), superblock.uuid.to_string()));
+    info!("{}: {} {} {}", device.display(), superblock.fstype, superblock.label, superblock.uuid);
+    let stick = probed.mount(Role::Ingest, &env.settings)?.prove()?;
+    if args.dry_run { dry(args, env, &server, stick) } else { wet(args, env, &server, stick, report) }
+}
+
+/// Works on a stick that may be written to, then runs the site's hooks.
+fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
+    let stick = stick.writable()?;
+    let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
+    let temp = stick.temp()?;
+    let undo_name = history::free_name(&server.undo()?, env.clock)?;
+    let run = random_id()?;
+    let belief = server.belief(env.clock)?;
+    let job = Job {
+        env,
+        server,
+        stick: &stick,
+        temp: &temp,
+        records: &records,
+        run: &run,
+        undo_name: &undo_name,
+        asked: Asked { force: args.force, checksum: args.checksum, belief: &belief },
+    };
+    let mut changed = Vec::new();
+    let worked = each_dataset(stick.stick(), |dataset, dir| {
+        let entry = work(&job, dataset, dir);
+        let (word, reason) = match &entry {
+            Ok(done) => (done.word, done.reason.to_owned()),
+            Err(error) => (error.result_word(), error.to_string()),
+        };
+        let done = entry.as_ref().ok();
+        let (copied, deleted, bytes) = done.map_or((0, 0, 0), |done| (done.files, done.deleted, done.bytes));
+        report.bytes = report.bytes.saturating_add(bytes);
+        report.datasets.insert(
+            dataset.name().to_owned(),
+            json!({"outcome": word, "reason": reason, "copied": copied, "deleted": deleted, "bytes": bytes}),
+        );
+        if done.is_some_and(|done| done.word == STICK_WINS) {
+            changed.push(dataset.name());
+        }
+        entry.map(drop)
+    });
+    let worked = worked.and(seal(&job));
+    drop(temp);
+    let ended = stick.end_temp();
+    let released = stick.release();
+    if !changed.is_empty() {
+        hooks::run(&changed);
+    }
+    worked.and(ended).and(released)
+}
+
+/// If nothing on the stick is half-done, its manifest says so.
+fn seal(job: &Job<'_>) -> Result<()> {
+    let mut runs = std::collections::BTreeMap::new();
+    for dataset in Dataset::ALL {
+        if job.records.has_pending(dataset)? {
+            return Ok(());
+        }
+        runs.extend(job.records.base_run(dataset)?.map(|run| (dataset.name().to_owned(), run)));
+    }
+    match job.stick.stick().manifest() {
+        Some(header) if header.state == State::Complete && header.runs == runs => Ok(()),
+        None if runs.is_empty() => Ok(()),
+        _ => job.set_stick_manifest(State::Complete),
+    }
+}
+
+/// Both datasets one after the other; the second is done even if the first is refused.
+fn each_dataset(stick: &Stick, mut work: impl FnMut(Dataset, Option<&Dir>) -> Result<()>) -> Result<()> {
+    let mut first_error = None;
+    let mut there = 0;
+    for dataset in Dataset::ALL {
+        let result = open_on_stick(stick, dataset).and_then(|dir| {
+            there += usize::from(dir.is_some());
+            work(dataset, dir.as_ref())
+        });
+        match (result, &first_error) {
+            (Ok(()), _) => {}
+            (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
+            (Err(error), None) => {
+                there += 1;
+                first_error = Some(error);
+            }
+            (Err(error), Some(_)) => error!("{error}"),
+        }
+    }
+    match first_error {
+        Some(error) => Err(error),
+        None if there == 0 => Err(Error::NoSource {
+            why: "the stick has neither master/ nor docviewer/".to_owned(),
+            next: "put the datasets on it in a PC",
+        }),
+        None => Ok(()),
+    }
+}
+
+fn open_on_stick(stick: &Stick, dataset: Dataset) -> Result<Option<Dir>> {
+    let name = dataset.name();
+    let refused = || Error::Refused {
+        why: format!("{name}: {name} on the stick is not a real directory"),
+        next: "replace it by a directory on a PC".to_owned(),
+    };
+    let Some(dir) = stick.root().sub(name.as_bytes()).map_err(|_| refused())? else {
+        return Ok(None);
+    };
+    if dir.entry()?.dev == stick.root().entry()?.dev { Ok(Some(dir)) } else { Err(refused()) }
+}
+
+/// What was done with a dataset.
+struct Done {
+    word: &'static str,
+    reason: &'static str,
+    files: u64,
+    deleted: u64,
+    bytes: u64,
+}
+
+/// Works on one dataset under its lock.
+fn work(job: &Job<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
+    let name = dataset.name();
+    let _lock = job.server.lock(dataset)?;
+    history::recover(job.server, dataset, |uuid| {
+        Records::open(job.server.state.as_ref(), uuid, &job.server.id, false)?.promote(dataset)
+    })?;
+    let stick = job.stick.stick();
+    let known = || job.records.known(dataset, stick.manifest().as_ref());
+    finish_cut_off(job, dataset, on_stick, &known)?;
+    // Somebody may edit the server's files while we work: decide anew, twice.
+    for attempt in 0..3 {
+        let live = job.server.dataset(dataset)?;
+        let seen = see(job.asked, stick, known()?, (on_stick, live.as_ref()), attempt == 0)?;
+        let (word, reason) = say(dataset, &seen);
+        if let Some(error) = no_winner(dataset, seen.decision) {
+            return Err(error);
+        }
+        let change = if word == SERVER_WINS { &seen.found.to_stick } else { &seen.found.to_server };
+        let done = Done { word, reason, files: change.files, deleted: change.deleted, bytes: change.bytes };
+        let Some(on_stick) = on_stick else {
+            return Ok(Done { files: 0, deleted: 0, bytes: 0, ..done });
+        };
+        let lost =
+            matches!(seen.decision, Decision::StickWins { lost: true, .. } | Decision::ServerWins { lost: true, .. });
+        let live = live.as_ref();
+        let Seen { found, time, .. } = &seen;
+        let pair = Pair { dataset, stick: on_stick, live, found, lost, time: *time };
+        match (seen.decision, live) {
+            (Decision::StickWins { .. }, _) => {
+                unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
+                room::on_server(job.server, dataset, found, job.asked.belief, false)?;
+                if job.server_side(&pair).map_err(|error| distrust(dataset, reason, error))? == Exchanged::Edited {
+                    continue;
+                }
+            }
+            (Decision::ServerWins { .. }, Some(live)) => {
+                unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
+                room::on_server(job.server, dataset, found, job.asked.belief, false)?;
+                job.stick_side(&pair, live)?;
+            }
+            _ => {
+                if found.different == 0 && found.stick_files > 0 && !seen.settled {
+                    job.record_common(&pair)?;
+                }
+                return Ok(Done { files: 0, deleted: 0, bytes: 0, ..done });
+            }
+        }
+        info!("{name}: {} file(s) copied ({} bytes), {} deleted", done.files, done.bytes, done.deleted);
+        return Ok(done);
+    }
+    Err(Error::Busy {
+        why: format!("{name}: the server's files are being edited"),
+        next: "wait until that is done and run it again",
+    })
+}
+
+/// If the stick was pulled while it was being written to, that is finished before anything is decided.
+fn finish_cut_off(
+    job: &Job<'_>,
+    dataset: Dataset,
+    on_stick: Option<&Dir>,
+    known: &dyn Fn() -> Result<Known>,
+) -> Result<()> {
+    let live = job.server.dataset(dataset)?;
+    let (Some(on_stick), Some(live), true) = (on_stick, &live, job.records.has_pending(dataset)?) else {
+        return Ok(());
+    };
+    let stick = job.stick.stick();
+    let seen = see(job.asked, stick, known()?, (Some(on_stick), Some(live)), false)?;
+    if seen.found.server_files == 0 || seen.found.stick_files == 0 {
+        return Ok(());
+    }
+    let edited = seen.found.since.map_or(0, |since| since.stick);
+    info!("{}: an earlier run was cut off while it wrote to the stick: finishing it first", dataset.name());
+    if edited > 0 {
+        info!("{}: {edited} file(s) edited on the stick since then are left as they are", dataset.name());
+    }
+    unfit(dataset, seen.found.unfit_for_stick.as_ref(), "the stick")?;
+    let Seen { found, time, .. } = &seen;
+    let pair = Pair { dataset, stick: on_stick, live: Some(live), found, lost: false, time: *time };
+    job.finish(&pair, live, known)
+}
+
+/// Looks at everything, says what would be done, changes nothing.
+fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
+    let planned = stick.check_writable().and_then(|()| {
+        let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, true)?;
+        let belief = server.belief(env.clock)?;
+        let asked = Asked { force: args.force, checksum: args.checksum, belief: &belief };
+        each_dataset(&stick, |dataset, dir| plan(asked, server, &stick, &records, dataset, dir))
+    });
+    planned.and(stick.release())
+}
+
+fn plan(
+    asked: Asked<'_>,
+    server: &Server,
+    stick: &Stick,
+    records: &Records,
+    dataset: Dataset,
+    on_stick: Option<&Dir>,
+) -> Result<()> {
+    let live = server.dataset(dataset)?;
+    let known = records.known(dataset, stick.manifest().as_ref())?;
+    let seen = see(asked, stick, known, (on_stick, live.as_ref()), true)?;
+    if records.has_pending(dataset)? {
+        info!(
+            "{}: an earlier run was cut off while it wrote to the stick: that would be finished first",
+            dataset.name()
+        );
+    }
+    say(dataset, &seen);
+    if let Some(error) = no_winner(dataset, seen.decision) {
+        return Err(error);
+    }
+    let compare = Compare { limits: stick.limits(), checksum: asked.checksum, base: None };
+    match (seen.decision, on_stick, &live) {
+        (Decision::StickWins { .. }, Some(on_stick), live) => {
+            unfit(dataset, seen.found.unfit_for_server.as_ref(), "the server")?;
+            room::on_server(server, dataset, &seen.found, asked.belief, true)?;
+            log_plan(dataset, on_stick, live.as_ref(), "server", &compare)
+        }
+        (Decision::ServerWins { .. }, Some(on_stick), Some(live)) => {
+            unfit(dataset, seen.found.unfit_for_stick.as_ref(), "the stick")?;
+            room::on_stick(on_stick, dataset, &seen.found.to_stick, stick.limits())?;
+            log_plan(dataset, live, Some(on_stick), "stick", &compare)
+        }
+        _ => Ok(()),
+    }
+}

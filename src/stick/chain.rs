@@ -1,0 +1,310 @@
+//! A stick's life as a chain of types, each made from the one before: [`Probed`] → [`Mounted`] (read-only) →
+//! [`Stick`] (label and role proven) → [`WritableStick`]. Whatever writes takes the last one, so code that writes
+//! can't be reached without proof, and a dry run, which stops at `Stick`, can't write.
+
+use std::io::Read;
+use std::path::Path;
+
+use log::info;
+
+use super::probe::{FsType, Superblock, probe};
+use super::role::{MAX_ROLE, Role, word};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::os::atomic;
+use crate::os::block::{self, Block};
+use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::lock::Lock;
+use crate::os::mount::{Mount, clear_the_way, write_protected};
+use crate::settings::Settings;
+use crate::text::Shown;
+use crate::tree::manifest::{self, Header};
+use crate::tree::remove;
+use crate::tree::same::Limits;
+
+const CONTROL: &[u8] = b".toolmaster";
+const ROLE: &[u8] = b"role";
+const MANIFEST: &[u8] = b"manifest.json";
+const TEMP: &[u8] = b"tmp";
+
+/// A device whose superblock has been read by our own prober. It is locked.
+pub struct Probed {
+    block: Block,
+    superblock: Superblock,
+    how: How,
+    _lock: Lock,
+}
+
+/// What mounting needs to know.
+#[derive(Clone, Copy)]
+struct How {
+    attempts: u32,
+    offset_minutes: i32,
+}
+
+/// A stick mounted read-only; nothing on it is believed yet.
+pub struct Mounted {
+    probed: Probed,
+    role: Role,
+    /// Before the mount, because it is dropped first: an open directory would keep the mount busy.
+    root: Dir,
+    mount: Mount,
+}
+
+/// A stick whose label and role are proven. It is mounted read-only.
+pub struct Stick(Mounted);
+
+/// A proven stick that may be written to.
+pub struct WritableStick(Stick);
+
+impl Probed {
+    /// Opens and locks a device, ends what is left of earlier mounts of it, and reads its superblock.
+    ///
+    /// # Errors
+    /// `Usage` if it is no block device, `Busy` if it is in use, `Refused` (beginning with `validation failed for`)
+    /// if there is no filesystem on it that a stick may have.
+    pub fn open(device: &Path, settings: &Settings, clock: Clock) -> Result<Probed> {
+        let block = Block::open(device)?;
+        let lock = Lock::device(&block.whole)?;
+        clear_the_way(device, block.number)?;
+        let superblock = probe(&mut block.file()).map_err(|error| refused(device, &error.to_string(), NEXT_STICK))?;
+        let how = How { attempts: settings.max_retry, offset_minutes: clock.offset_minutes() };
+        Ok(Probed { block, superblock, how, _lock: lock })
+    }
+
+    /// Checks the label and mounts it read-only, at a place of its own; not even a journal is replayed.
+    ///
+    /// # Errors
+    /// `Refused` (beginning with `validation failed for`) if the label is not the role's or what is mounted is not the
+    /// device that was probed; `Busy`, `Io`.
+    pub fn mount(self, role: Role, settings: &Settings) -> Result<Mounted> {
+        let label = role.label(&settings.labels);
+        if self.superblock.label != label {
+            let why = format!("its label is \"{}\", not \"{label}\"", Shown(self.superblock.label.as_bytes()));
+            return Err(refused(&self.block.path, &why, "plug in the right stick, or give this one its label"));
+        }
+        Mounted::new(self, role, false)
+    }
+
+    /// What was read from its superblock.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// The whole of what mount(2) is told beside the flags (SPEC 5): FAT keeps local time.
+    fn mount_data(&self, writable: bool) -> String {
+        if self.superblock.fstype.is_ext() {
+            return if writable { "errors=remount-ro" } else { "noload,errors=remount-ro" }.to_owned();
+        }
+        let offset = self.how.offset_minutes;
+        let common = format!("errors=remount-ro,fmask=0133,dmask=0022,time_offset={offset}");
+        match self.superblock.fstype {
+            FsType::Exfat => format!("{common},iocharset=utf8"),
+            _ => format!("{common},utf8=1,shortname=mixed"),
+        }
+    }
+}
+
+const NEXT_STICK: &str = "plug in a stick that was made for this";
+
+fn refused(device: &Path, why: &str, next: &str) -> Error {
+    Error::Refused { why: format!("validation failed for {}: {why}", device.display()), next: next.to_owned() }
+}
+
+impl Mounted {
+    fn new(probed: Probed, role: Role, writable: bool) -> Result<Mounted> {
+        let device = probed.block.path.clone();
+        let kernel_name = probed.superblock.fstype.kernel_name();
+        let data = probed.mount_data(writable);
+        let mount = Mount::new(&device, kernel_name, writable, &data, probed.how.attempts)?;
+        let root = mount.root()?;
+        if root.entry()?.dev != probed.block.number {
+            return Err(refused(&device, "what was mounted is not the device that was probed", NEXT_STICK));
+        }
+        Ok(Mounted { probed, role, mount, root })
+    }
+
+    /// Reads `/.toolmaster/role`.
+    ///
+    /// # Errors
+    /// `Refused`, beginning with `validation failed for`.
+    pub fn prove(self) -> Result<Stick> {
+        self.check_role()?;
+        Ok(Stick(self))
+    }
+
+    fn check_role(&self) -> Result<()> {
+        let expected = self.role.word();
+        let device = &self.probed.block.path;
+        let missing = || refused(device, "it has no readable /.toolmaster/role", "plug in the right stick");
+        let control = self.root.sub(CONTROL).ok().flatten().ok_or_else(missing)?;
+        let (file, _) = control.read(ROLE).map_err(|_| missing())?;
+        let mut bytes = Vec::new();
+        file.take(MAX_ROLE).read_to_end(&mut bytes).map_err(|_| missing())?;
+        if word(&bytes) == Some(expected) {
+            return Ok(());
+        }
+        let said = Shown(bytes.trim_ascii()).to_string();
+        Err(refused(device, &format!("its role is \"{said}\", not \"{expected}\""), "plug in the right stick"))
+    }
+}
+
+impl Stick {
+    /// Its root directory.
+    pub fn root(&self) -> &Dir {
+        &self.0.root
+    }
+
+    /// What was read from its superblock before it was mounted.
+    pub fn superblock(&self) -> &Superblock {
+        &self.0.probed.superblock
+    }
+
+    /// What its filesystem can keep.
+    pub fn limits(&self) -> Limits {
+        match self.superblock().fstype {
+            FsType::Ext2 | FsType::Ext3 | FsType::Ext4 => Limits::EXT,
+            FsType::Fat12 | FsType::Fat16 | FsType::Fat32 => Limits::FAT,
+            FsType::Exfat => Limits::EXFAT,
+        }
+    }
+
+    /// The first line of its manifest, if it has one that can be read.
+    pub fn manifest(&self) -> Option<Header> {
+        let control = self.0.root.sub(CONTROL).ok().flatten()?;
+        let (file, _) = control.read_if_there(MANIFEST).ok().flatten()?;
+        manifest::Reader::new(file).ok().map(|reader| reader.header().clone())
+    }
+
+    /// Unmounts it.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`.
+    pub fn release(self) -> Result<()> {
+        let Mounted { mount, root, .. } = self.0;
+        drop(root);
+        mount.release()
+    }
+
+    /// Says if the stick can't be written to at all.
+    ///
+    /// # Errors
+    /// `Refused`.
+    pub fn check_writable(&self) -> Result<()> {
+        if self.0.probed.block.read_only { Err(write_protected(&self.0.probed.block.path)) } else { Ok(()) }
+    }
+
+    /// Mounts it anew for writing. A journal that was not clean is replayed by that, so the role is proven again.
+    ///
+    /// # Errors
+    /// `Refused` if it is write-protected or no longer what it was; `Io`.
+    pub fn writable(self) -> Result<WritableStick> {
+        self.check_writable()?;
+        let Mounted { probed, role, mount, root } = self.0;
+        drop(root);
+        mount.release()?;
+        let mounted = Mounted::new(probed, role, true)?;
+        mounted.check_role()?;
+        if mounted.root.room()?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            return Err(write_protected(&mounted.probed.block.path));
+        }
+        Ok(WritableStick(Stick(mounted)))
+    }
+}
+
+impl WritableStick {
+    /// The stick itself, for whatever reads.
+    pub fn stick(&self) -> &Stick {
+        &self.0
+    }
+
+    /// Makes it durable and unmounts it.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`.
+    pub fn release(self) -> Result<()> {
+        // Unmounting flushes, but tells nobody if that failed; this does.
+        self.0.root().sync_all()?;
+        self.0.release()
+    }
+
+    /// `/.toolmaster` on the stick.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn control(&self) -> Result<Dir> {
+        let root = self.0.root();
+        root.sub(CONTROL)?.ok_or_else(|| Error::io("open", &root.path_of(CONTROL), rustix::io::Errno::NOENT))
+    }
+
+    /// An empty `/.toolmaster/tmp`, cleared of what a run that was cut off left there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn temp(&self) -> Result<Dir> {
+        let control = self.control()?;
+        remove::tree(&control, TEMP)?;
+        control.make(TEMP, 0o755)
+    }
+
+    /// Removes `/.toolmaster/tmp`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn end_temp(&self) -> Result<()> {
+        remove::tree(&self.control()?, TEMP)
+    }
+
+    /// Replaces the stick's manifest by a finished file of its temporary directory, durably.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn set_manifest(&self, temp: &Dir, temp_name: &[u8]) -> Result<()> {
+        let control = self.control()?;
+        clear_link(&control, MANIFEST)?;
+        temp.rename(temp_name, &control, MANIFEST)?;
+        control.sync()
+    }
+
+    /// Replaces a small file of the stick, durably.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn set_file(&self, temp: &Dir, dir: &Dir, name: &[u8], content: &[u8]) -> Result<()> {
+        clear_link(dir, name)?;
+        atomic::write_via(temp, name, dir, name, content, 0o644)
+    }
+}
+
+/// A directory in the place of a file of ours would stop the rename; nobody's data is in it.
+fn clear_link(dir: &Dir, name: &[u8]) -> Result<()> {
+    match dir.look(name)? {
+        Some(Entry { kind: Kind::File, .. }) | None => Ok(()),
+        Some(_) => remove::tree(dir, name),
+    }
+}
+
+/// The one device that carries a role's label, when none was named.
+///
+/// # Errors
+/// `NoSource` if there is none, `Usage` if there are several.
+pub fn find(role: Role, settings: &Settings) -> Result<std::path::PathBuf> {
+    let label = role.label(&settings.labels);
+    let has_label = |path: &std::path::PathBuf| {
+        let Ok(file) = std::fs::File::open(path) else {
+            return false;
+        };
+        probe(&mut &file).is_ok_and(|superblock| superblock.label == label)
+    };
+    let mut found: Vec<_> = block::list().into_iter().filter(has_label).collect();
+    match (found.pop(), found.len()) {
+        (Some(device), 0) => {
+            info!("found {} on {}", label, device.display());
+            Ok(device)
+        }
+        (None, _) => {
+            Err(Error::NoSource { why: format!("no stick with the label {label} is plugged in"), next: "plug it in" })
+        }
+        (Some(_), _) => Err(Error::Usage(format!("several sticks with the label {label}: name one with --device"))),
+    }
+}

@@ -1,0 +1,56 @@
+//! *Pure.* The kinds of sticks, and the role file that says which kind a stick is (SPEC 5).
+
+use crate::settings::Labels;
+
+/// What a stick is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Brings data in.
+    Ingest,
+    /// Carries data to terminals.
+    Dist,
+    /// Holds backups.
+    Backup,
+}
+
+/// So much of a role file is read.
+pub const MAX_ROLE: u64 = 64;
+
+impl Role {
+    /// The word in `/.toolmaster/role`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Ingest => "INGEST",
+            Role::Dist => "DIST",
+            Role::Backup => "BACKUP",
+        }
+    }
+
+    /// The label that its sticks carry.
+    pub fn label(self, labels: &Labels) -> &str {
+        match self {
+            Role::Ingest => &labels.ingest,
+            Role::Dist => &labels.dist,
+            Role::Backup => &labels.backup,
+        }
+    }
+}
+
+/// The word in a role file: white space and Notepad's byte order mark do not count.
+pub fn word(bytes: &[u8]) -> Option<&str> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    std::str::from_utf8(bytes).ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        assert_eq!(word(b" INGEST\r\n"), Some("INGEST"));
+        assert_eq!(word(b"\xef\xbb\xbfDIST"), Some("DIST"));
+        assert_eq!(word(b"\xff\xfeI\0"), None);
+        assert_ne!(word(b"INGEST\0\0"), Some("INGEST"));
+    }
+}
