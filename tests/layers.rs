@@ -1,10 +1,6 @@
 //! The house rules of imports: modules use what lies below them, never what lies above or beside, and each external
 //! crate stays behind the files named here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may panic, its helpers too"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,10 +19,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("argh", &["lib.rs", "cmd/"]),
     ("heapless", &["stick/"]),
     ("log", &[]),
-    (
-        "rustix",
-        &["os/", "error.rs", "tree/copy.rs", "dataset/server.rs"],
-    ),
+    ("rustix", &["os/", "error.rs", "tree/copy.rs", "dataset/server.rs"]),
     ("serde", &[]),
     ("serde_json", &[]),
     ("sha2", &["tree/"]),
@@ -36,24 +29,16 @@ const CRATES: [(&str, &[&str]); 9] = [
 
 #[test]
 fn imports_point_down() {
-    let wrong: Vec<String> = sources()
-        .iter()
-        .flat_map(|(file, text)| complaints(file, text))
-        .collect();
+    let wrong: Vec<String> = sources().iter().flat_map(|(file, text)| complaints(file, text)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn every_dependency_has_its_place() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let dependencies = manifest
-        .split("\n[")
-        .find_map(|section| section.strip_prefix("dependencies]"))
-        .unwrap();
-    let mut names: Vec<String> = dependencies
-        .lines()
-        .filter_map(|line| Some(line.split_once(" =")?.0.replace('-', "_")))
-        .collect();
+    let dependencies = manifest.split("\n[").find_map(|section| section.strip_prefix("dependencies]")).unwrap();
+    let mut names: Vec<String> =
+        dependencies.lines().filter_map(|line| Some(line.split_once(" =")?.0.replace('-', "_"))).collect();
     names.sort();
     assert_eq!(names, CRATES.map(|(name, _)| name));
 }
@@ -65,52 +50,26 @@ fn the_rules_catch_what_they_forbid() {
         ("dataset/decide.rs", "use crate::stick::Stick;"),
         ("cmd/stick.rs", "use crate::cmd::ingest;"),
         ("os/atomic.rs", "fn f() { crate::tree::walk(); }"),
-        (
-            "os/atomic.rs",
-            "use crate::{\n    error::{Error, Result},\n    tree::walk,\n};",
-        ),
+        ("os/atomic.rs", "use crate::{\n    error::{Error, Result},\n    tree::walk,\n};"),
         ("error.rs", "use crate::os::signal;"),
         ("os/atomic.rs", "use crate::main;"),
         ("os/atomic.rs", "use super::super::tree;"),
         ("clock.rs", "use super::os;"),
         ("util.rs", "use std::fs;"),
         ("tree/plan.rs", "use rustix::fs;"),
-        (
-            "cmd/ingest.rs",
-            "let now = time::OffsetDateTime::now_utc();",
-        ),
+        ("cmd/ingest.rs", "let now = time::OffsetDateTime::now_utc();"),
         ("lib.rs", "use sha2::Sha256;"),
     ] {
-        assert_eq!(
-            complaints(file, text).len(),
-            1,
-            "{file}: {text}: {:?}",
-            complaints(file, text)
-        );
+        assert_eq!(complaints(file, text).len(), 1, "{file}: {text}: {:?}", complaints(file, text));
     }
     for (file, text) in [
         ("lib.rs", "pub mod cmd;\nuse crate::cmd::ingest;"),
-        (
-            "cmd/ingest.rs",
-            "use crate::{dataset::decide, error::Result, os::signal};",
-        ),
+        ("cmd/ingest.rs", "use crate::{dataset::decide, error::Result, os::signal};"),
         ("cmd/ingest.rs", "use crate::cmd::Env;"),
-        (
-            "stick/probe/ext.rs",
-            "use super::super::role;\nuse crate::stick::role;",
-        ),
-        (
-            "clock.rs",
-            "use std::time::SystemTime;\nmod tests {\n    use super::*;\n}",
-        ),
-        (
-            "error.rs",
-            "use crate::text::Shown; // not crate::os\n/// See [`crate::os`].\nfn f() {}",
-        ),
-        (
-            "os/mount.rs",
-            "use rustix::mount;\nlet runtime::x = uptime::y;",
-        ),
+        ("stick/probe/ext.rs", "use super::super::role;\nuse crate::stick::role;"),
+        ("clock.rs", "use std::time::SystemTime;\nmod tests {\n    use super::*;\n}"),
+        ("error.rs", "use crate::text::Shown; // not crate::os\n/// See [`crate::os`].\nfn f() {}"),
+        ("os/mount.rs", "use rustix::mount;\nlet runtime::x = uptime::y;"),
     ] {
         assert_eq!(complaints(file, text), Vec::<String>::new());
     }
@@ -118,10 +77,7 @@ fn the_rules_catch_what_they_forbid() {
 
 /// What is wrong with the imports of one file (named from `src/`).
 fn complaints(file: &str, text: &str) -> Vec<String> {
-    let code: String = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or("").to_owned() + "\n")
-        .collect();
+    let code: String = text.lines().map(|line| line.split("//").next().unwrap_or("").to_owned() + "\n").collect();
     let own = file.split(['/', '.']).next().unwrap();
     let mut wrong = Vec::new();
     if !matches!(own, "lib" | "main") && layer(own).is_none() {
@@ -136,10 +92,7 @@ fn complaints(file: &str, text: &str) -> Vec<String> {
         wrong.push(format!("src/{file}: write crate:: in: {}", line.trim()));
     }
     for (name, places) in CRATES {
-        let here = places.is_empty()
-            || places
-                .iter()
-                .any(|place| file == *place || is_below(file, place));
+        let here = places.is_empty() || places.iter().any(|place| file == *place || is_below(file, place));
         if !here && names_crate(&code, name) {
             wrong.push(format!("src/{file}: must not use the crate {name}"));
         }
@@ -158,9 +111,7 @@ fn allowed(file: &str, own: &str, path: &str) -> bool {
         return true;
     }
     if module == own {
-        let another_command = own == "cmd"
-            && file != format!("cmd/{rest}.rs")
-            && is_source(&format!("cmd/{rest}.rs"));
+        let another_command = own == "cmd" && file != format!("cmd/{rest}.rs") && is_source(&format!("cmd/{rest}.rs"));
         return !another_command;
     }
     match (layer(own), layer(module)) {
@@ -200,23 +151,12 @@ fn members(group: &str) -> impl Iterator<Item = &str> {
         }
     }
     let group = &group[..end];
-    starts
-        .into_iter()
-        .filter_map(move |start| group.get(start..))
-        .map(str::trim_start)
-        .filter(|name| !name.is_empty())
+    starts.into_iter().filter_map(move |start| group.get(start..)).map(str::trim_start).filter(|name| !name.is_empty())
 }
 
 fn two_names(path: &str) -> String {
-    let end = path
-        .find(|c: char| !is_name(c) && c != ':')
-        .unwrap_or(path.len());
-    path[..end]
-        .split("::")
-        .filter(|name| !name.is_empty())
-        .take(2)
-        .collect::<Vec<_>>()
-        .join("::")
+    let end = path.find(|c: char| !is_name(c) && c != ':').unwrap_or(path.len());
+    path[..end].split("::").filter(|name| !name.is_empty()).take(2).collect::<Vec<_>>().join("::")
 }
 
 fn is_name(c: char) -> bool {
@@ -225,19 +165,14 @@ fn is_name(c: char) -> bool {
 
 /// Whether a chain of `super::` reaches the crate's root. An indented line is taken to be in an inner module.
 fn leaves_through_super(file: &str, line: &str) -> bool {
-    let depth = file
-        .trim_end_matches(".rs")
-        .trim_end_matches("/mod")
-        .split('/')
-        .count();
+    let depth = file.trim_end_matches(".rs").trim_end_matches("/mod").split('/').count();
     let inner = usize::from(line.starts_with(' '));
     line.contains(&"super::".repeat(depth + inner))
 }
 
 fn names_crate(code: &str, name: &str) -> bool {
     let path = format!("{name}::");
-    code.match_indices(&path)
-        .any(|(at, _)| !code[..at].ends_with(|c: char| is_name(c) || c == ':'))
+    code.match_indices(&path).any(|(at, _)| !code[..at].ends_with(|c: char| is_name(c) || c == ':'))
 }
 
 fn is_below(file: &str, place: &str) -> bool {
@@ -263,12 +198,7 @@ fn sources() -> Vec<(String, String)> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                let name = path
-                    .strip_prefix(&top)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let name = path.strip_prefix(&top).unwrap().to_str().unwrap().to_owned();
                 found.push((name, fs::read_to_string(path).unwrap()));
             }
         }

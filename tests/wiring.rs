@@ -1,9 +1,5 @@
 //! What stands in two places is the same in both: names and their shims, cross's two configurations.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may panic, its helpers too"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,10 +15,7 @@ fn read(name: &str) -> String {
 
 /// A TOML file's lines without comments and blank lines.
 fn settings(text: &str) -> Vec<&str> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect()
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
 }
 
 #[test]
@@ -32,11 +25,7 @@ fn cross_is_told_the_same_twice() {
     let mut inside = false;
     let mut repeated = Vec::new();
     for line in settings(&manifest) {
-        inside = if line.starts_with('[') {
-            line.starts_with(PREFIX)
-        } else {
-            inside
-        };
+        inside = if line.starts_with('[') { line.starts_with(PREFIX) } else { inside };
         if inside {
             repeated.push(line.replacen(PREFIX, "[", 1));
         }
@@ -50,10 +39,7 @@ fn cross_is_told_the_same_twice() {
 fn whoever_calls_cross_names_its_configuration() {
     let mut calls = 0;
     for script in scripts() {
-        for line in read(&script)
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('#'))
-        {
+        for line in read(&script).lines().filter(|line| !line.trim_start().starts_with('#')) {
             if line.contains("cross build") || line.contains("cross test") {
                 assert!(line.contains("CROSS_CONFIG="), "{script}: {line}");
                 calls += 1;
@@ -86,11 +72,7 @@ fn shim_command(script: &str) -> String {
         .strip_prefix("#!/bin/sh\nexec toolmaster ")
         .and_then(|rest| rest.strip_suffix(" \"$@\"\n"))
         .unwrap_or_else(|| panic!("{script} is not a two-line shim: {text}"));
-    assert_eq!(
-        fs::metadata(path(script)).unwrap().permissions().mode() & 0o777,
-        0o755,
-        "{script}"
-    );
+    assert_eq!(fs::metadata(path(script)).unwrap().permissions().mode() & 0o777, 0o755, "{script}");
     command.to_owned()
 }
 
