@@ -37,10 +37,11 @@ fn ours(answer: &Result<Superblock, NotAStick>) -> String {
     }
 }
 
-/// blkid's answer in the same words.
+/// blkid's answer in the same words. `-o udev` is what udev sees, and escapes labels so that they can be had back;
+/// `-o export` prints "M-D" both for a byte and for these three characters, as in TM-DIST.
 fn theirs(image: &Path) -> String {
     let output = Command::new("blkid")
-        .args(["-p", "-o", "export"])
+        .args(["-p", "-o", "udev"])
         .arg(image)
         .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
         .output()
@@ -53,21 +54,35 @@ fn theirs(image: &Path) -> String {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let values: BTreeMap<_, _> = text.lines().filter_map(|line| line.split_once('=')).collect();
-    // `-o export` escapes for the shell, with a backslash.
-    let get = |key| values.get(key).copied().unwrap_or_default().replace('\\', "");
-    let table = get("PTTYPE");
-    let kind = match get("TYPE").as_str() {
-        "vfat" => get("VERSION").to_lowercase(),
+    let get = |key| unescape(values.get(key).copied().unwrap_or_default());
+    let table = get("ID_PART_TABLE_TYPE");
+    let kind = match get("ID_FS_TYPE").as_str() {
+        "vfat" => get("ID_FS_VERSION").to_lowercase(),
         other => other.to_owned(),
     };
     let answer = match kind.as_str() {
         "" => {
             return if table.is_empty() { "nothing".into() } else { table };
         }
-        "ext2" | "ext3" | "ext4" | "fat12" | "fat16" | "fat32" | "exfat" => stick(&kind, &get("LABEL"), &get("UUID")),
+        "ext2" | "ext3" | "ext4" | "fat12" | "fat16" | "fat32" | "exfat" => {
+            stick(&kind, &get("ID_FS_LABEL_ENC"), &get("ID_FS_UUID_ENC"))
+        }
         other => other.to_owned(),
     };
     if table.is_empty() { answer } else { format!("{answer} + {table}") }
+}
+
+/// Takes `\x20` back.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut parts = text.split("\\x");
+    bytes.extend(parts.next().unwrap_or_default().bytes());
+    for part in parts {
+        let (byte, rest) = part.split_at(2);
+        bytes.push(u8::from_str_radix(byte, 16).unwrap());
+        bytes.extend(rest.bytes());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn stick(fstype: &str, label: &str, uuid: &str) -> String {
@@ -92,7 +107,11 @@ fn every_difference_to_blkid_is_explained() {
     let version = version.expect("this test compares with the program blkid of util-linux, which is not here");
     let version = String::from_utf8_lossy(&[version.stdout, version.stderr].concat()).into_owned();
     let same_version = version.contains(lines.next().expect("the first line is blkid's version"));
-    let mut reasons: BTreeMap<_, _> = lines.map(|line| line.split_once(": ").expect("image: explanation")).collect();
+    let mut reasons = BTreeMap::new();
+    for line in lines {
+        let (names, reason) = line.split_once(": ").expect("images: explanation");
+        reasons.extend(names.split(' ').map(|name| (name, reason)));
+    }
 
     let folder = tempfile::tempdir().unwrap();
     let mut complaints = String::new();

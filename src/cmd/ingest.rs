@@ -1,5 +1,6 @@
 //! `ingest`: what a TM-INGEST stick brings is taken, or the stick is brought up to date (SPEC 6).
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -73,7 +74,6 @@ fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Repor
     let stick = stick.writable()?;
     let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
     let temp = stick.temp()?;
-    let undo_name = history::free_name(&server.undo()?, env.clock)?;
     let run = random_id()?;
     let belief = server.belief(env.clock)?;
     let job = Job {
@@ -83,7 +83,7 @@ fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Repor
         temp: &temp,
         records: &records,
         run: &run,
-        undo_name: &undo_name,
+        undo_name: RefCell::new(None),
         asked: Asked { force: args.force, checksum: args.checksum, belief: &belief },
     };
     let mut changed = Vec::new();

@@ -1,6 +1,7 @@
 //! The two ways in which a winner replaces the loser, step by step (SPEC 6). What a crash after each step leaves is
 //! said at the step.
 
+use std::cell::RefCell;
 use std::fs::File;
 
 use log::{info, warn};
@@ -36,8 +37,8 @@ pub struct Job<'a> {
     pub records: &'a Records,
     /// The run's id, for manifests.
     pub run: &'a str,
-    /// The name of the run's directory below `undo/`.
-    pub undo_name: &'a str,
+    /// The name of the run's directory below `undo/`, once there is one.
+    pub undo_name: RefCell<Option<String>>,
     /// What the operator asked for.
     pub asked: Asked<'a>,
 }
@@ -79,7 +80,7 @@ impl Job<'_> {
             lost: pair.lost,
             acknowledged: false,
         };
-        Place::new(&undo, self.undo_name, pair.dataset, part)
+        Place::new(&undo, &mut self.undo_name.borrow_mut(), self.env.clock, pair.dataset, part)
     }
 
     /// Copies the stick's dataset into a place in `undo/`, with a record of that name.
@@ -97,7 +98,9 @@ impl Job<'_> {
             Progress::new(format!("{}: from the stick", pair.dataset.name()), change.bytes, change.files);
         let mut list = self.records.start(pair.dataset, record, self.run)?;
         let owned = publish::server_ownership(owner);
-        build(pair.stick, pair.live, &to, owned, compare, &mut list, &mut progress)?;
+        let mut each =
+            |file: &Listed| list.push(file).map_err(|error| Error::io("write the list of", pair.stick.path(), error));
+        build(pair.stick, pair.live, &to, owned, compare, &mut each, &mut progress)?;
         self.records.end(list)?;
         Ok((to, owner))
     }

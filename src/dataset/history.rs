@@ -69,21 +69,27 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes a place for what a run is about to replace.
+    /// Makes a place for what a run is about to replace, in the run's directory `name`, which is claimed by the first.
     ///
     /// # Errors
     /// `Io`.
-    pub fn new(undo: &Dir, name: &str, dataset: Dataset, part: Part) -> Result<Place> {
-        let mut place = Place { run: undo.make(name.as_bytes(), 0o755)?, dataset, part };
-        // A run on the other dataset may tidy the directory away as long as it is empty.
-        while let Err(error) = place.save() {
-            if undo.look(name.as_bytes())?.is_some() {
-                return Err(error);
+    pub fn new(undo: &Dir, name: &mut Option<String>, clock: Clock, dataset: Dataset, part: Part) -> Result<Place> {
+        loop {
+            let claimed = match name.take() {
+                Some(claimed) => claimed,
+                None => claim(undo, clock)?,
+            };
+            // A run on the other dataset may tidy the directory away as long as it is empty: then another is claimed.
+            let Some(run) = undo.sub(claimed.as_bytes())? else { continue };
+            let place = Place { run, dataset, part: part.clone() };
+            match place.save() {
+                Err(_) if undo.look(claimed.as_bytes())?.is_none() => continue,
+                saved => saved?,
             }
-            place.run = undo.make(name.as_bytes(), 0o755)?;
+            undo.sync()?;
+            *name = Some(claimed);
+            return Ok(place);
         }
-        undo.sync()?;
-        Ok(place)
     }
 
     /// The run's directory.
@@ -128,15 +134,12 @@ fn discard(undo: &Dir, run: &Dir, dataset: Dataset) -> Result<()> {
     undo.remove_dir(&name).map(drop)
 }
 
-/// A name for a run's directory that is not taken: the local time, with a number if there were two in a second.
-///
-/// # Errors
-/// `Io`.
-pub fn free_name(undo: &Dir, clock: Clock) -> Result<String> {
+/// Makes a run's directory that is nobody else's: the local time, with a number if there were two in a second.
+fn claim(undo: &Dir, clock: Clock) -> Result<String> {
     let name = clock.dir_name(clock.now());
     let mut candidate = name.clone();
     let mut number = 2;
-    while undo.look(candidate.as_bytes())?.is_some() {
+    while !undo.make_new(candidate.as_bytes(), 0o755)? {
         candidate = format!("{name}-{number}");
         number += 1;
     }

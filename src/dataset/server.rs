@@ -17,6 +17,8 @@ use crate::text::hex;
 
 const STATE: &[u8] = b".toolmaster";
 const UNDO: &[u8] = b"undo";
+/// Held while one of the small files beside it is replaced: two sticks at once are nothing unusual.
+const STATE_LOCK: &str = "state.lock";
 /// systemd-timesyncd makes this file once the clock is synchronised (systemd-timesyncd.service(8)).
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 
@@ -188,6 +190,10 @@ fn server_id(state: &Dir, dry_run: bool) -> Result<String> {
     }
     let id = random_id()?;
     if !dry_run {
+        let _lock = Lock::file(state, STATE_LOCK)?;
+        if state.look(b"server-id")?.is_some_and(|entry| entry.size > 0) {
+            return server_id(state, true);
+        }
         atomic::write(state, b"server-id", format!("{id}\n").as_bytes(), 0o600)?;
     }
     Ok(id)

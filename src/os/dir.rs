@@ -244,6 +244,18 @@ impl Dir {
         self.sub(name)?.ok_or_else(|| self.err("open the directory", name, Errno::NOENT))
     }
 
+    /// Makes a directory. `false`: something has that name already.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn make_new(&self, name: &[u8], mode: u32) -> Result<bool> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(self.err("make the directory", name, error)),
+        }
+    }
+
     /// The names in it, sorted, without `.` and `..`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! lines. A log that can't be written never stops the job.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -22,6 +22,8 @@ struct Journal {
     name: &'static str,
     clock: Clock,
     under_systemd: bool,
+    /// What clears a progress bar before a line.
+    clear: &'static str,
     syslog: Option<UnixDatagram>,
     file: Option<Mutex<File>>,
 }
@@ -35,8 +37,9 @@ pub fn start(name: &'static str, clock: Clock, file: Option<&Path>) {
         Some(Err(trouble)) => (None, Some(trouble)),
         None => (None, None),
     };
+    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
     let syslog = if under_systemd { None } else { connect_syslog() };
-    if log::set_boxed_logger(Box::new(Journal { name, clock, under_systemd, syslog, file })).is_ok() {
+    if log::set_boxed_logger(Box::new(Journal { name, clock, under_systemd, clear, syslog, file })).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
     if let Some(trouble) = trouble {
@@ -126,9 +129,9 @@ impl Log for Journal {
         if self.under_systemd {
             let _ = stderr.write_all(format!("<{}>{message}\n", severity(level)).as_bytes());
         } else if level == Level::Info {
-            let _ = stderr.write_all(format!("{message}\n").as_bytes());
+            let _ = stderr.write_all(format!("{}{message}\n", self.clear).as_bytes());
         } else {
-            let _ = stderr.write_all(format!("[{}] {message}\n", word(level)).as_bytes());
+            let _ = stderr.write_all(format!("{}[{}] {message}\n", self.clear, word(level)).as_bytes());
         }
         if let Some(syslog) = &self.syslog {
             let priority = FACILITY * 8 + severity(level);

@@ -146,6 +146,12 @@ impl fmt::Display for NotAStick {
                 }
                 f.write_str("): save what is on it, erase it with `wipefs -a` and format it anew")
             }
+            Self::Known(name) if name.ends_with("without partitions") => {
+                write!(
+                    f,
+                    "this is a whole disk with a {name}: make a partition and format it, or format the whole disk"
+                )
+            }
             Self::Known(name) if name.starts_with("partition table") => {
                 write!(f, "this is a whole disk with a {name}: name the partition, such as /dev/sdX1")
             }

@@ -245,3 +245,93 @@ fn skipped(left: Option<Entry>, right: Option<Entry>) -> Option<(Side, &'static 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lays out a tree: `a/b` a file, `a/` a directory, `a@` a link.
+    fn lay(root: &std::path::Path, paths: &[&str]) -> Dir {
+        for path in paths {
+            let full = root.join(path.trim_end_matches('@'));
+            std::fs::create_dir_all(if path.ends_with('/') { &full } else { full.parent().unwrap() }).unwrap();
+            if path.ends_with('@') {
+                std::os::unix::fs::symlink("/etc/passwd", &full).unwrap();
+            } else if !path.ends_with('/') {
+                std::fs::write(&full, "x").unwrap();
+            }
+        }
+        Dir::open(root).unwrap()
+    }
+
+    fn steps(left: &[&str], right: &[&str]) -> Vec<String> {
+        let dirs = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (left, right) = (lay(dirs.0.path(), left), lay(dirs.1.path(), right));
+        let mut walk = Walk::new(Some(&left), Some(&right)).unwrap();
+        let mut steps = Vec::new();
+        let letter = |entry: Option<Entry>| entry.map_or("-", |entry| if entry.kind == Kind::Dir { "d" } else { "f" });
+        while let Some(step) = walk.step().unwrap() {
+            let path = walk.shown();
+            steps.push(match step {
+                Step::File { left, right } => format!("file {path} {}{}", letter(left), letter(right)),
+                Step::Enter { left, right } => format!("enter {path} {}{}", letter(left), letter(right)),
+                Step::Leave => format!("leave {path}"),
+                Step::Skipped(side, what) => format!("skipped {path} {side:?} {what}"),
+            });
+        }
+        steps
+    }
+
+    #[test]
+    fn merges_in_name_order() {
+        assert_eq!(
+            steps(&["a.b", "a/x", "c"], &["a/w", "a/x", "b/"]),
+            [
+                "enter a dd",
+                "file a/w -f",
+                "file a/x ff",
+                "leave a",
+                "file a.b f-",
+                "enter b -d",
+                "leave b",
+                "file c f-"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_against_a_directory_is_met_as_both() {
+        assert_eq!(steps(&["a"], &["a/x"]), ["file a fd", "enter a -d", "file a/x -f", "leave a"]);
+        assert_eq!(steps(&["a/x"], &["a"]), ["file a df", "enter a d-", "file a/x f-", "leave a"]);
+    }
+
+    #[test]
+    fn links_are_skipped_and_what_is_opposite_is_not() {
+        assert_eq!(
+            steps(&["a@", "b@", "c"], &["a", "b@", "c@"]),
+            [
+                "skipped a Left symbolic link",
+                "file a -f",
+                "skipped b Left symbolic link",
+                "skipped b Right symbolic link",
+                "skipped c Right symbolic link",
+                "file c f-"
+            ]
+        );
+    }
+
+    #[test]
+    fn droppings_are_not_met_and_depth_is_bounded() {
+        assert_eq!(steps(&["Thumbs.db", "System Volume Information/x", "a"], &[]), ["file a f-"]);
+        let dir = tempfile::tempdir().unwrap();
+        let root = lay(dir.path(), &[&"d/".repeat(MAX_DEPTH + 1)]);
+        let mut walk = Walk::new(Some(&root), None).unwrap();
+        let refused = loop {
+            match walk.step() {
+                Ok(step) => assert!(step.is_some(), "the walk came to an end"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.exit_code(), 2);
+    }
+}

@@ -4,7 +4,8 @@
 #
 # Needs Debian packages: dosfstools mtools exfatprogs e2fsprogs ntfs-3g xfsprogs btrfs-progs squashfs-tools genisoimage
 # cryptsetup-bin gdisk fdisk util-linux zstd perl-base. Needs no root and no loop device; /srv, /mnt stay untouched.
-# Serial numbers, UUIDs and times are fixed where the tools allow it; NTFS, LUKS, ISO and btrfs images differ each time.
+# Serial numbers, UUIDs and times are fixed where the tools allow it; images of NTFS, XFS, btrfs, LUKS, ISO 9660 and
+# fatlabel differ each time.
 set -euo pipefail
 export LC_ALL=C.UTF-8 TZ=UTC SOURCE_DATE_EPOCH=1735689600 E2FSPROGS_FAKE_TIME=1735689600 MTOOLS_SKIP_CHECK=1
 export PATH=$PATH:/usr/sbin:/sbin
@@ -22,7 +23,7 @@ copy() { cp --sparse=always "$1.img" "$2.img"; }
 # put NAME OFFSET BYTES: BYTES as printf(1) writes them.
 put() {
     # shellcheck disable=SC2059 # the bytes are the format
-    printf "$3" | dd of="$1.img" bs=1 seek="$(($2))" conv=notrunc status=none
+    printf -- "$3" | dd of="$1.img" bs=1 seek="$(($2))" conv=notrunc status=none
 }
 # graft FROM TO OFFSET LENGTH: LENGTH bytes at OFFSET from one image into another.
 graft() { dd if="$1.img" of="$2.img" bs=1 skip="$(($3))" seek="$(($3))" count="$(($4))" conv=notrunc status=none; }
@@ -174,6 +175,7 @@ rootc=$(od -An -tu4 -j96 -N4 exfat-label.img)
 cluster=$((512 << $(od -An -tu1 -j109 -N1 exfat-label.img)))
 root=$((heap + (rootc - 2) * cluster))
 copy exfat-label exfat-label-lone-surrogate && put exfat-label-lone-surrogate "$((root + 2))" '\075\330'
+copy exfat-label exfat-label-blanks && put exfat-label-blanks "$((root + 18))" ' \0'
 copy exfat-label exfat-label-control && put exfat-label-control "$((root + 2))" '\033\0'
 copy exfat-label exfat-label-length-255 && put exfat-label-length-255 "$((root + 1))" '\377'
 copy exfat-label exfat-label-deleted && put exfat-label-deleted "$root" '\003'
@@ -203,7 +205,7 @@ for size in 512 6144 131072; do copy exfat-label "exfat-cut-$size" && truncate -
 # --- what a stick must not be ------------------------------------------------------------------------------------------
 new gpt 2M && sgdisk -U "$uuid" -n 1:2048:0 -u "1:$uuid" -t 1:0700 gpt.img >/dev/null
 copy gpt gpt-header-lost && put gpt-header-lost 512 '\0\0\0\0\0\0\0\0'
-new mbr 2M && printf 'label: dos\nlabel-id: 0x1234abcd\nstart=2048, type=c\n' | sfdisk -q mbr.img
+new mbr 2M && printf 'label: dos\nlabel-id: 0x1234abcd\nstart=1024, type=c\n' | sfdisk -q mbr.img
 new mbr-empty 2M && printf 'label: dos\nlabel-id: 0x1234abcd\n' | sfdisk -q mbr-empty.img
 new swap 1M && mkswap -q -U "$uuid" -L TM-INGEST swap.img 2>/dev/null
 echo key >key
@@ -211,12 +213,13 @@ new luks1 20M && cryptsetup -q luksFormat --type luks1 --uuid "$uuid" --pbkdf-fo
 new luks2 20M && cryptsetup -q luksFormat --type luks2 --uuid "$uuid" --pbkdf pbkdf2 --pbkdf-force-iterations 1000 luks2.img key && truncate -s 32K luks2.img
 copy luks2 luks2-second-header && dd if=/dev/zero of=luks2-second-header.img bs=4096 count=1 conv=notrunc status=none
 new xfs 300M && mkfs.xfs -q -m uuid="$uuid" -L TM-INGEST xfs.img && truncate -s 128K xfs.img
-new btrfs 120M && mkfs.btrfs -q -U "$uuid" -L TM-INGEST btrfs.img && truncate -s 256K btrfs.img
+new btrfs 120M && mkfs.btrfs -q -U "$uuid" -L TM-INGEST btrfs.img >/dev/null 2>&1 && truncate -s 1M btrfs.img
 mkdir tree && echo x >tree/x && touch -d @1735689600 tree/x tree
 mksquashfs tree squashfs.img -quiet -no-progress -all-root -noappend
 genisoimage -quiet -V TM-INGEST -o iso9660.img tree
 new ntfs 2M && mkntfs -q -F -f -L TM-INGEST ntfs.img >/dev/null 2>&1
 copy fat32-label bitlocker-to-go && put bitlocker-to-go 3 'MSWIN4.1'
+put bitlocker-to-go 440 '\0\0\020' && put bitlocker-to-go 0x100000 '-FVE-FS-\100\0\002\0'
 put bitlocker-to-go 424 '\073\326\147\111\051\056\330\112\203\231\366\243\071\343\320\001'
 # Linux RAID, by hand: only the magic and the version, which is all that is looked at.
 copy ext4-1k raid1-of-ext4 && put raid1-of-ext4 "$((4 * 1024 * 1024 - 8192))" '\374\116\053\251\001\0\0\0'
@@ -227,9 +230,11 @@ new udf 1M && put udf 0x8000 '\0BEA01\001' && put udf 0x8800 '\0NSR03\001' && pu
 # --- two at once -------------------------------------------------------------------------------------------------------
 copy ext4-1k ext4-and-fat && graft fat12-label ext4-and-fat 0 512
 copy ext4-1k ext4-and-mbr && graft mbr ext4-and-mbr 0 512
-copy fat16-label fat16-and-gpt && put fat16-and-gpt 14 '\040' && graft gpt fat16-and-gpt 512 512
+fat fat16-and-gpt 4M 16 -s 1 -R 32 -n TM-INGEST && graft gpt fat16-and-gpt 512 512
+# What fdisk leaves of a stick that was one FAT: its numbers in the boot sector, and a partition table behind them.
+copy fat32-label fat32-and-mbr && graft mbr fat32-and-mbr 440 72
 copy exfat-label exfat-and-btrfs && graft btrfs exfat-and-btrfs 0x10000 4096
-copy fat32-label fat32-and-swap && put fat32-and-swap 4086 SWAPSPACE2
+copy fat32-label fat32-and-swap && graft swap fat32-and-swap 1024 3072
 copy ext4-1k ext4-and-damaged-fat && graft fat16-sectors-per-cluster-0 ext4-and-damaged-fat 0 512
 copy ext4-checksum-wrong damaged-ext4-and-fat && graft fat12-label damaged-ext4-and-fat 0 512
 # Two bytes like ext's magic in the middle of a FAT are chance.

@@ -193,5 +193,7 @@ fn decode(length: u8, name: &[u8]) -> Result<heapless::String<64>, &'static str>
     for c in char::decode_utf16(units.take_while(|unit| *unit != 0)) {
         push(&mut label, c.unwrap_or(char::REPLACEMENT_CHARACTER));
     }
+    // As with the other formats, and as Windows does.
+    label.truncate(label.trim_end().len());
     Ok(label)
 }

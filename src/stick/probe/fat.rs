@@ -122,7 +122,10 @@ fn geometry(head: &Bytes) -> Result<Geometry, &'static str> {
         total => u64::from(total),
     };
     let root_len = u64::from(head.u16(ROOT_ENTRIES)) * 32;
-    if is_32 != (root_len == 0) || !root_len.is_multiple_of(sector) || is_32 && head.u16(VERSION) != 0 {
+    if is_32 && head.u16(VERSION) != 0 {
+        return Err("its version is unknown");
+    }
+    if is_32 != (root_len == 0) || !root_len.is_multiple_of(sector) {
         return Err("its root directory is impossible");
     }
     // No overflow: 8 bits by 32 bits and some.

@@ -27,6 +27,8 @@ const CONTAINERS: &[Magic] = &[
     magic("BitLocker", 3, b"-FVE-FS-"),
     // BitLocker To Go: a FAT boot sector with BitLocker's GUID 4967d63b-2e29-4ad8-8399-f6a339e3d001 at 424.
     magic("BitLocker", 424, b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01"),
+    // The same where only used space is encrypted: 92a84d3b-dd80-4d0e-9e4e-b1e3284eaed8 (cryptsetup `lib/bitlk`).
+    magic("BitLocker", 424, b"\x3b\x4d\xa8\x92\x80\xdd\x0e\x4d\x9e\x4e\xb1\xe3\x28\x4e\xae\xd8"),
     // Version 1.1 at the beginning, 1.2 at 4 KiB: magic 0xa92b4efc, major version 1.
     magic("Linux RAID member", 0, b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00"),
     magic("Linux RAID member", 4096, b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00"),
@@ -140,23 +142,19 @@ fn optical(head: &Bytes) -> Option<&'static str> {
     descriptors.any(|at| head.has(at + 1, b"CD001") && head.u8(at) <= 2).then_some("ISO9660")
 }
 
-/// Adds a partition table. The boot sectors of FAT, exFAT and NTFS end like an MBR with 55 AA and have code where it has
-/// its table; a hybrid ISO image has a partition table too. So the table counts only without them (libblkid
-/// `partitions/dos.c` does the same).
+/// Adds a partition table. Beside a boot sector it counts if it has partitions: `fdisk` on a stick that was one FAT leaves
+/// that FAT's numbers standing, and the kernel shows the partitions (`block/partitions/msdos.c`; libblkid sees the FAT
+/// alone). Code and texts in a boot sector's end do not pass for partitions, and the entry that mkfs.fat writes there
+/// begins at sector 0. A hybrid ISO image has partition tables too, and is an ISO image.
 pub(super) fn partitions(head: &Bytes, size: u64, findings: &mut Findings) {
-    let boot_sector = findings.iter().any(|finding| {
-        matches!(finding.name(), "fat12" | "fat16" | "fat32" | "exfat" | "FAT" | "exFAT" | "NTFS" | "ReFS")
-    });
-    let disc = findings.iter().any(|finding| matches!(finding.name(), "ISO9660" | "UDF"));
-    if disc {
+    if findings.iter().any(|finding| matches!(finding.name(), "ISO9660" | "UDF")) {
         return;
     }
-    let mbr = if boot_sector { None } else { mbr(head, size) };
     // UEFI specification, table 5-5: signature and revision 1.0 in LBA 1, of 512 or 4096 bytes.
     let gpt = [512, 4096].iter().any(|at| head.has(*at, b"EFI PART\0\0\x01\0") && head.u64(*at + 24) == 1);
     if gpt {
         add(findings, Finding::Known { name: "partition table (GPT)", sure: true });
-    } else if let Some(finding) = mbr {
+    } else if let Some(finding) = mbr(head, size) {
         add(findings, finding);
     } else if head.has(0, b"ER") && head.has(512, b"PM") {
         add(findings, Finding::Known { name: "partition table (Apple)", sure: true });
@@ -191,4 +189,43 @@ fn mbr(head: &Bytes, size: u64) -> Option<Finding> {
     } else {
         Finding::Known { name: "partition table (MBR)", sure: true }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::super::{NotAStick, probe};
+    use super::{CONTAINERS, FILESYSTEMS, PAGES, SWAP};
+
+    fn refused_as(offset: usize, bytes: &[u8]) -> String {
+        let mut image = vec![0; 0x2_0000];
+        image[offset..offset + bytes.len()].copy_from_slice(bytes);
+        match probe(&mut Cursor::new(image)) {
+            Err(NotAStick::Known(name)) => name.to_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_magic_number_alone_is_refused_by_its_name() {
+        for magic in CONTAINERS.iter().chain(FILESYSTEMS) {
+            assert_eq!(refused_as(magic.offset, magic.bytes), magic.name);
+        }
+        for (name, bytes) in SWAP {
+            for page in PAGES {
+                assert_eq!(refused_as(page - 10, bytes), *name);
+            }
+        }
+        assert_eq!(refused_as(1024, b"BD"), "HFS");
+        assert_eq!(refused_as(512, b"\x57\x45\x56\x82"), "partition table (BSD)");
+    }
+
+    #[test]
+    fn raid_superblocks_at_the_end() {
+        // Of 128 KiB: version 1.0 at 8 KiB before the end, 0.90 in the last 64 KiB, in either byte order.
+        assert_eq!(refused_as(0x1_e000, b"\xfc\x4e\x2b\xa9\x01\0\0\0"), "Linux RAID member");
+        assert_eq!(refused_as(0x1_0000, b"\xfc\x4e\x2b\xa9\0\0\0\0"), "Linux RAID member");
+        assert_eq!(refused_as(0x1_0000, b"\xa9\x2b\x4e\xfc\0\0\0\0"), "Linux RAID member");
+    }
 }
