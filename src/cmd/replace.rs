@@ -98,7 +98,9 @@ impl Job<'_> {
             Progress::new(format!("{}: from the stick", pair.dataset.name()), change.bytes, change.files);
         let mut list = self.records.start(pair.dataset, record, self.run)?;
         let owned = publish::server_ownership(owner);
-        build(pair.stick, pair.live, &to, owned, compare, &mut list, &mut progress)?;
+        let mut each =
+            |file: &Listed| list.push(file).map_err(|error| Error::io("write the list of", pair.stick.path(), error));
+        build(pair.stick, pair.live, &to, owned, compare, &mut each, &mut progress)?;
         self.records.end(list)?;
         Ok((to, owner))
     }

@@ -11,8 +11,9 @@ use super::Dataset;
 use super::decide::Since;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry};
-use crate::tree::manifest::{self, Header, Listed, Reader, State, Writer, path_order};
+use crate::tree::manifest::{self, Header, Listed, State, Writer, path_order};
 use crate::tree::same::{Limits, Same, same};
+use crate::tree::stream::Stream;
 
 /// The records of one stick.
 pub struct Records {
@@ -67,9 +68,9 @@ impl Records {
         let Some(base) = open_sound(dir, &base_name(dataset))? else {
             return Ok(known);
         };
-        let mut runs: Vec<&str> = known.pending.iter().filter_map(|stream| stream.run(dataset)).collect();
-        runs.extend(base.run(dataset));
-        runs.extend(base.reader.header().previous.as_deref());
+        let mut runs: Vec<&str> = known.pending.iter().filter_map(|stream| stream.run(dataset.name())).collect();
+        runs.extend(base.run(dataset.name()));
+        runs.extend(base.header().previous.as_deref());
         let named = on_stick.map(|header| header.runs.get(dataset.name()).map(String::as_str));
         match named {
             // The stick names a run that we know nothing of: an old copy of it, or another server wrote it since.
@@ -92,7 +93,7 @@ impl Records {
         let Some(dir) = &self.dir else {
             return Ok(None);
         };
-        Ok(open_sound(dir, &base_name(dataset))?.and_then(|base| base.run(dataset).map(str::to_owned)))
+        Ok(open_sound(dir, &base_name(dataset))?.and_then(|base| base.run(dataset.name()).map(str::to_owned)))
     }
 
     /// Starts a record (`next`, `before` or `planned`). It counts only after [`Records::promote`] or
@@ -237,42 +238,7 @@ fn open_sound(dir: &Dir, name: &[u8]) -> Result<Option<Stream>> {
         return Ok(None);
     }
     let (file, _) = dir.read(name)?;
-    Stream::new(file, dir, name).map(Some)
-}
-
-/// A record read in step with a walk.
-pub struct Stream {
-    reader: Reader<File>,
-    head: Option<Listed>,
-    shown: String,
-}
-
-impl Stream {
-    fn new(file: File, dir: &Dir, name: &[u8]) -> Result<Stream> {
-        let shown = dir.shown(name);
-        let unreadable = |source| Error::Unreadable { path: shown.clone(), source };
-        let mut reader = Reader::new(file).map_err(unreadable)?;
-        let head = reader.next_file().map_err(unreadable)?;
-        Ok(Stream { reader, head, shown })
-    }
-
-    fn run(&self, dataset: Dataset) -> Option<&str> {
-        self.reader.header().runs.get(dataset.name()).map(String::as_str)
-    }
-
-    /// The next file, looked at.
-    pub fn head(&self) -> Option<&Listed> {
-        self.head.as_ref()
-    }
-
-    /// The next file, taken.
-    ///
-    /// # Errors
-    /// `Unreadable`.
-    pub fn take(&mut self) -> Result<Option<Listed>> {
-        let next = self.reader.next_file().map_err(|source| Error::Unreadable { path: self.shown.clone(), source })?;
-        Ok(std::mem::replace(&mut self.head, next))
-    }
+    Stream::new(file, dir.shown(name), b"").map(Some)
 }
 
 /// What the records say of one path.
@@ -296,7 +262,7 @@ impl Known {
     /// # Errors
     /// `Unreadable`.
     pub fn before(&mut self, bound: Option<&[u8]>) -> Result<Option<(Vec<u8>, Remembered)>> {
-        let heads = self.base.iter().chain(&self.pending).filter_map(|stream| stream.head.as_ref());
+        let heads = self.base.iter().chain(&self.pending).filter_map(|stream| stream.head());
         let Some(first) = heads.map(|head| &head.path).min_by(|a, b| path_order(a, b)).cloned() else {
             return Ok(None);
         };
@@ -312,7 +278,7 @@ impl Known {
     /// # Errors
     /// `Unreadable`.
     pub fn at(&mut self, path: &[u8]) -> Result<Remembered> {
-        let take = |stream: &mut Stream| match &stream.head {
+        let take = |stream: &mut Stream| match stream.head() {
             Some(head) if head.path == path => stream.take(),
             _ => Ok(None),
         };

@@ -4,12 +4,9 @@
 //! (the next run removes it); after the exchange, the new dataset live and the old one in its undo place (the next run
 //! notes that it is done). At no instant is the live dataset missing or mixed.
 
-use std::fs::File;
-
 use log::info;
 
 use super::Dataset;
-use super::base::Stream;
 use super::history::Place;
 use super::meta::{self, Meta};
 use super::server::Server;
@@ -19,8 +16,9 @@ use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
-use crate::tree::manifest::{Listed, Writer, path_order};
+use crate::tree::manifest::Listed;
 use crate::tree::same::{Limits, Same, same};
+use crate::tree::stream::Stream;
 use crate::tree::walk::{Step, Walk};
 
 /// What arrives on the server brings no owner, no setuid and no executable bit (SPEC 6).
@@ -63,10 +61,7 @@ impl Compare<'_> {
         let Some(base) = self.base.as_mut() else {
             return Ok(None);
         };
-        while base.head().is_some_and(|head| path_order(&head.path, path).is_lt()) {
-            base.take()?;
-        }
-        let Some(head) = base.head().filter(|head| head.path == path) else {
+        let Some(head) = base.find(path)? else {
             return Ok(None);
         };
         let unchanged = same((head.size, head.mtime), (entry.size, entry.mtime), self.limits) == Same::Yes;
@@ -74,18 +69,18 @@ impl Compare<'_> {
     }
 }
 
-/// Copies the dataset of the stick into the empty directory `to`, with a list of its files as they are on the stick.
+/// Copies the dataset of the stick into the empty directory `to`; `each` is told every file as it is on the stick.
 /// Files that the server's live dataset already has are linked, not copied. `meta.json` is not copied.
 ///
 /// # Errors
-/// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`.
+/// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`; those of `each`.
 pub fn build(
     stick: &Dir,
     live: Option<&Dir>,
     to: &Dir,
     owned: Ownership,
     mut compare: Compare<'_>,
-    list: &mut Writer<File>,
+    each: &mut dyn FnMut(&Listed) -> Result<()>,
     progress: &mut Progress,
 ) -> Result<()> {
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
@@ -106,7 +101,7 @@ pub fn build(
             {
                 let right = right.filter(|right| right.kind == Kind::File);
                 let file = place_file(&walk, left, right, target, owned, &mut compare, progress)?;
-                list.push(&file).map_err(|error| Error::io("write the list of", stick.path(), error))?;
+                each(&file)?;
             }
             _ => {}
         }
