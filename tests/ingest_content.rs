@@ -271,31 +271,6 @@ fn a_trap_in_the_sticks_own_directories_harms_nothing_outside() {
 }
 
 #[test]
-fn a_mount_point_of_the_run_allows_nothing_that_a_stick_could_abuse() {
-    let (server, stick) = in_step();
-    stick.edit(|root| {
-        let master = root.sub("master");
-        for number in 0..3000 {
-            master.file(format!("{number}"), "x", ago(60));
-        }
-    });
-    let mut run = server.run(&stick).start();
-    let mut options = String::new();
-    run.until("the stick is mounted", || {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let line = mounts.lines().find(|line| line.contains(&format!(" {} ", stick.device())));
-        options = line.unwrap_or_default().to_owned();
-        !options.is_empty()
-    });
-    for option in ["nosuid", "nodev", "noexec", "nosymfollow"] {
-        assert!(options.contains(option), "{option} is not in {options}");
-    }
-    assert!(options.contains(" /run/toolmaster/"), "{options}");
-    run.wait().ended(0);
-    assert!(!stick.is_mounted());
-}
-
-#[test]
 fn times_before_1970_and_after_2038_are_copied() {
     let (server, stick) = first_meeting(|root| {
         root.sub("master").file("old", "", -DAY).file("new", "", 5_000_000_000);

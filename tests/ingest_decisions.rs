@@ -25,11 +25,17 @@ fn an_edit_on_the_stick_wins_though_its_meta_was_forgotten() {
 }
 
 #[test]
-fn an_edit_in_the_same_second_and_size_is_seen() {
-    let (server, stick) = in_step();
-    stick.edit(|root| {
-        root.sub("master").file("a.csv", "a2", ago(60));
-    });
+fn an_edit_in_the_same_second_and_of_the_same_size_is_seen() {
+    let (server, stick) = (Server::new(), Stick::ingest());
+    let write = |text: &str, nanoseconds: i64| {
+        stick.edit(|root| {
+            root.sub("master").file("a.csv", text, ago(7200));
+            common::tree::set_mtime_exactly(&root.path("master/a.csv"), ago(7200), nanoseconds);
+        });
+    };
+    write("a1", 300_000_000);
+    server.run(&stick).clock("-3600").done();
+    write("a2", 500_000_000);
     server.run(&stick).done().outcome("master", "stick wins");
     assert_eq!(server.master().text("a.csv"), "a2");
 }

@@ -133,7 +133,7 @@ fn a_stick_with_write_errors_fails_the_run_and_a_sound_one_finishes_it() {
 fn a_signal_ends_the_run_with_1_and_unmounts_the_stick() {
     for signal in [Signal::TERM, Signal::INT] {
         let (server, stick) = in_step();
-        add_many(&server.master(), 1500);
+        add_many(&server.master(), 600);
         let expected = server.master().files();
         let mut run = server.run(&stick).start();
         stop_in_write_back(&mut run, &stick);
@@ -151,7 +151,7 @@ fn a_signal_ends_the_run_with_1_and_unmounts_the_stick() {
 #[test]
 fn a_server_edited_while_its_new_dataset_is_built_keeps_the_edit() {
     let (server, stick) = in_step();
-    stick.edit(|root| add_many(&root.sub("master"), 1500));
+    stick.edit(|root| add_many(&root.sub("master"), 600));
     let undo_before = entries(&server.path("undo"));
     let mut run = server.run(&stick).start();
     run.until("it builds the new dataset", || entries(&server.path("undo")) > undo_before + 20);
@@ -163,7 +163,7 @@ fn a_server_edited_while_its_new_dataset_is_built_keeps_the_edit() {
     // Both had changed, neither meta.json says which is newer: the server's stays, the stick's is kept.
     assert_eq!(server.master().text("b.csv"), "live edit");
     let (old, lost) = kept(&server, "stick", "master").expect("the stick's new files are kept");
-    assert_eq!(old.sub("many").files().len(), 1500);
+    assert_eq!(old.sub("many").files().len(), 600);
     assert!(lost);
 }
 

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 type Files = BTreeMap<String, String>;
 
 /// The files that the server has more than the stick.
-const MANY: usize = 1500;
+const MANY: usize = 600;
 
 /// Runs an ingest that writes to the stick, and pulls the stick in the middle of it.
 fn pull(server: &Server, stick: &Stick) -> Stick {

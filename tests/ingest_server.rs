@@ -166,6 +166,27 @@ fn under_systemd_stderr_is_the_journal_with_priorities_and_no_line_is_doubled() 
 }
 
 #[test]
+fn a_terminal_that_is_gone_does_not_stop_the_job() {
+    for script in ["exec \"$@\" > /dev/full 2>&1", "exec \"$@\" >&- 2>&-", "\"$@\" 2>&1 | exit 0"] {
+        let (server, stick) = first_meeting();
+        server.run(&stick).through_shell(script).finish().ended(0);
+        assert_eq!(server.master().files(), sample_master(), "{script}");
+        assert!(server.log().ends_with("[info] ingest completed (dry_run=0 force=0)\n"), "{script}");
+    }
+}
+
+#[test]
+fn the_callers_umask_does_not_reach_the_data() {
+    use std::os::unix::fs::MetadataExt;
+    let (server, stick) = first_meeting();
+    server.run(&stick).through_shell("umask 077; exec \"$@\"").done();
+    for (name, mode) in [("master", 0o755), ("master/sub", 0o755), ("master/a.csv", 0o644), ("master/meta.json", 0o644)]
+    {
+        assert_eq!(server.path(name).metadata().unwrap().mode() & 0o7777, mode, "{name}");
+    }
+}
+
+#[test]
 fn a_failure_is_one_line_on_stderr() {
     let (server, stick) = in_step();
     stick.edit(|root| {

@@ -26,7 +26,7 @@ pub struct Call<'a> {
     arguments: Vec<OsString>,
     name: Option<&'a str>,
     variables: Vec<(&'a str, OsString)>,
-    memory: Option<u64>,
+    through: Vec<OsString>,
     systemd: bool,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Call<'a> {
     /// A command line on a server; with the stick that it is about, that one is looked at afterwards.
     pub fn new(server: &'a Server, arguments: &[&str], stick: Option<&'a Stick>) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).into()).collect();
-        Call { server, stick, arguments, name: None, variables: vec![], memory: None, systemd: false }
+        Call { server, stick, arguments, name: None, variables: vec![], through: vec![], systemd: false }
     }
 
     /// One more argument.
@@ -76,7 +76,13 @@ impl<'a> Call<'a> {
 
     /// With that many MiB of address space at most.
     pub fn memory(mut self, mib: u64) -> Self {
-        self.memory = Some(mib << 20);
+        self.through = vec!["prlimit".into(), format!("--as={}", mib << 20).into()];
+        self
+    }
+
+    /// Through a shell that prepares something and then executes `"$@"`.
+    pub fn through_shell(mut self, script: &str) -> Self {
+        self.through = ["sh", "-euc", script, "sh"].map(Into::into).into();
         self
     }
 
@@ -139,10 +145,7 @@ impl<'a> Call<'a> {
     }
 
     fn command(&self) -> Command {
-        let mut words: Vec<OsString> = vec![];
-        if let Some(bytes) = self.memory {
-            words.extend(["prlimit".into(), format!("--as={bytes}").into()]);
-        }
+        let mut words = self.through.clone();
         words.push(BINARY.into());
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);

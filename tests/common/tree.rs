@@ -159,7 +159,12 @@ pub fn assert_unchanged(before: &str, after: &str) {
 
 /// Sets a file's mtime, and its atime a day before.
 pub fn set_mtime(path: &Path, mtime: i64) {
-    let stamp = |seconds| Timespec { tv_sec: seconds, tv_nsec: 0 };
+    set_mtime_exactly(path, mtime, 0);
+}
+
+/// The same with nanoseconds.
+pub fn set_mtime_exactly(path: &Path, mtime: i64, nanoseconds: i64) {
+    let stamp = |seconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     let times = Timestamps { last_access: stamp(mtime - super::DAY), last_modification: stamp(mtime) };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
