@@ -8,7 +8,7 @@ use log::{error, info};
 use serde_json::json;
 
 use super::replace::{Job, Pair, log_plan};
-use super::verdict::{Asked, SERVER_WINS, STICK_WINS, Seen, distrust, no_winner, say, see, unfit};
+use super::verdict::{Asked, SERVER_WINS, STICK_WINS, Seen, distrust, doubt_clock, no_winner, say, see, unfit};
 use super::{Env, Report, hooks};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::decide::Decision;
@@ -62,9 +62,7 @@ fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     };
     report.device = Some(device.clone());
     let probed = Probed::open(&device, &env.settings, env.clock)?;
-    let superblock = probed.superblock();
-    report.stick = Some((superblock.label.to_string(), superblock.uuid.to_string()));
-    info!("{}: {} {} {}", device.display(), superblock.fstype, superblock.label, superblock.uuid);
+    report.probed(&device, probed.superblock());
     let stick = probed.mount(Role::Ingest, &env.settings)?.prove()?;
     if args.dry_run { dry(args, env, &server, stick) } else { wet(args, env, &server, stick, report) }
 }
@@ -76,6 +74,7 @@ fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Repor
     let temp = stick.temp()?;
     let run = random_id()?;
     let belief = server.belief(env.clock)?;
+    doubt_clock(&belief, env.clock);
     let job = Job {
         env,
         server,
@@ -116,7 +115,10 @@ fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Repor
 }
 
 /// If nothing on the stick is half-done, its manifest says so.
-fn seal(job: &Job<'_>) -> Result<()> {
+///
+/// # Errors
+/// `Io`, `Unreadable`.
+pub fn seal(job: &Job<'_>) -> Result<()> {
     let mut runs = std::collections::BTreeMap::new();
     for dataset in Dataset::ALL {
         if job.records.has_pending(dataset)? {
@@ -131,36 +133,46 @@ fn seal(job: &Job<'_>) -> Result<()> {
     }
 }
 
-/// Both datasets one after the other; the second is done even if the first is refused.
-fn each_dataset(stick: &Stick, mut work: impl FnMut(Dataset, Option<&Dir>) -> Result<()>) -> Result<()> {
+/// Some datasets one after the other; the next is done even if one is refused. `work` says whether there was anything
+/// to work from; so many had it.
+///
+/// # Errors
+/// The first dataset's.
+pub fn each_of(datasets: &[Dataset], mut work: impl FnMut(Dataset) -> Result<bool>) -> Result<usize> {
     let mut first_error = None;
     let mut there = 0;
-    for dataset in Dataset::ALL {
-        let result = open_on_stick(stick, dataset).and_then(|dir| {
-            there += usize::from(dir.is_some());
-            work(dataset, dir.as_ref())
-        });
-        match (result, &first_error) {
-            (Ok(()), _) => {}
+    for dataset in datasets {
+        match (work(*dataset), &first_error) {
+            (Ok(had), _) => there += usize::from(had),
             (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
-            (Err(error), None) => {
-                there += 1;
-                first_error = Some(error);
-            }
+            (Err(error), None) => first_error = Some(error),
             (Err(error), Some(_)) => error!("{error}"),
         }
     }
-    match first_error {
-        Some(error) => Err(error),
-        None if there == 0 => Err(Error::NoSource {
-            why: "the stick has neither master/ nor docviewer/".to_owned(),
-            next: "put the datasets on it in a PC",
-        }),
-        None => Ok(()),
-    }
+    first_error.map_or(Ok(there), Err)
 }
 
-fn open_on_stick(stick: &Stick, dataset: Dataset) -> Result<Option<Dir>> {
+/// Both datasets of a stick.
+fn each_dataset(stick: &Stick, mut work: impl FnMut(Dataset, Option<&Dir>) -> Result<()>) -> Result<()> {
+    let there = each_of(&Dataset::ALL, |dataset| {
+        let dir = open_on_stick(stick, dataset)?;
+        work(dataset, dir.as_ref())?;
+        Ok(dir.is_some())
+    })?;
+    if there > 0 {
+        return Ok(());
+    }
+    Err(Error::NoSource {
+        why: "the stick has neither master/ nor docviewer/".to_owned(),
+        next: "put the datasets on it in a PC",
+    })
+}
+
+/// A dataset's directory on the stick, if there is one.
+///
+/// # Errors
+/// `Refused` if its name stands for anything but a directory of the stick's own filesystem.
+pub fn open_on_stick(stick: &Stick, dataset: Dataset) -> Result<Option<Dir>> {
     let name = dataset.name();
     let refused = || Error::Refused {
         why: format!("{name}: {name} on the stick is not a real directory"),
@@ -270,6 +282,7 @@ fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
     let planned = stick.check_writable().and_then(|()| {
         let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, true)?;
         let belief = server.belief(env.clock)?;
+        doubt_clock(&belief, env.clock);
         let asked = Asked { force: args.force, checksum: args.checksum, belief: &belief };
         each_dataset(&stick, |dataset, dir| plan(asked, server, &stick, &records, dataset, dir))
     });

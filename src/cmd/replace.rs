@@ -194,7 +194,11 @@ impl Job<'_> {
         self.records.promote(pair.dataset)
     }
 
-    fn write_back(
+    /// Writes the server's dataset to the stick, with the record `next` of what it holds then.
+    ///
+    /// # Errors
+    /// As [`Job::stick_side`].
+    pub fn write_back(
         &self,
         dataset: Dataset,
         live: &Dir,
@@ -203,14 +207,14 @@ impl Job<'_> {
         order: writeback::Order,
         keep: Option<&writeback::Keep<'_>>,
     ) -> Result<()> {
-        self.set_stick_manifest(State::Incomplete)?;
         let mut base = self.records.base(dataset)?;
         let limits = self.stick.stick().limits();
         let compare = Compare { limits, checksum: self.asked.checksum, base: base.as_mut() };
         let mut progress = Progress::new(format!("{}: to the stick", dataset.name()), change.bytes, change.files);
         let mut list = self.records.start(dataset, "next", self.run)?;
         let sides = writeback::Sides { server: live, stick, temp: self.temp };
-        writeback::run(&sides, order, compare, keep, &mut list, &mut progress)?;
+        let mark = || self.set_stick_manifest(State::Incomplete);
+        writeback::run(&sides, order, compare, keep, &mut list, &mark, &mut progress)?;
         self.records.end(list)
     }
 

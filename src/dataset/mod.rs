@@ -6,8 +6,10 @@ pub mod decide;
 pub mod history;
 pub mod meta;
 pub mod publish;
+pub mod receive;
 pub mod room;
 pub mod server;
+pub mod stage;
 pub mod survey;
 pub mod writeback;
 

@@ -37,6 +37,11 @@ pub struct Compare<'a> {
 }
 
 impl Compare<'_> {
+    /// The same once more, for a first part of the work that ends before the rest begins.
+    pub fn again(&mut self) -> Compare<'_> {
+        Compare { limits: self.limits, checksum: self.checksum, base: self.base.as_deref_mut() }
+    }
+
     /// Whether the two files of a step are the same, as the survey saw it.
     ///
     /// # Errors
@@ -66,6 +71,20 @@ impl Compare<'_> {
         };
         let unchanged = same((head.size, head.mtime), (entry.size, entry.mtime), self.limits) == Same::Yes;
         Ok(if unchanged && !self.checksum { head.sha256 } else { None })
+    }
+}
+
+impl Compare<'_> {
+    /// The hash of a step's left file, from the last common state or by reading it.
+    ///
+    /// # Errors
+    /// `Unreadable`, `Interrupted`.
+    pub fn hash_of(&mut self, walk: &Walk, left: &Entry) -> Result<[u8; 32]> {
+        match (self.known_hash(walk.path(), left)?, walk.left()) {
+            (Some(sha256), _) => Ok(sha256),
+            (None, Some(dir)) => copy::hash(dir, walk.name()),
+            (None, None) => Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" }),
+        }
     }
 }
 

@@ -4,9 +4,10 @@ use log::warn;
 
 use super::Dataset;
 use super::history;
+use super::receive::Need;
 use super::server::Server;
 use super::survey::{Change, Survey};
-use super::writeback::{BATCH_BYTES, Order};
+use super::writeback::{ALL, BATCH_BYTES, Order};
 use crate::clock::Belief;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
@@ -37,6 +38,18 @@ pub fn on_server(server: &Server, dataset: Dataset, found: &Survey, belief: &Bel
     if needed > free { Err(too_little("the server", dataset, needed, free)) } else { Ok(()) }
 }
 
+/// Makes sure that a terminal has room for a new generation beside its present one.
+///
+/// # Errors
+/// `Failed` with the needed and the free bytes.
+pub fn on_terminal(dir: &Dir, dataset: Dataset, need: &Need) -> Result<()> {
+    let unit = dir.room()?.f_frsize.max(1);
+    let blocks = need.files.saturating_add(need.dirs).saturating_mul(unit);
+    let needed = need.bytes.saturating_add(blocks).saturating_add(MARGIN);
+    let free = free(dir)?;
+    if needed > free { Err(too_little("the terminal", dataset, needed, free)) } else { Ok(()) }
+}
+
 /// Finds an order in which the server's files fit on the stick.
 ///
 /// # Errors
@@ -45,9 +58,11 @@ pub fn on_stick(stick: &Dir, dataset: Dataset, change: &Change, limits: Limits) 
     let unit = stick.room()?.f_frsize.max(1);
     let free = free(stick)?;
     let mut needed = 0;
-    for (delete_first, batch) in [(limits.windows_names, BATCH_BYTES), (true, BATCH_BYTES), (true, 0)] {
+    let fold = limits.windows_names;
+    for (delete_first, batch) in [(fold, ALL), (fold, BATCH_BYTES), (true, BATCH_BYTES), (true, 0)] {
         needed = stick_need(change, unit, batch);
-        let usable = if delete_first { free.saturating_add(change.freed) } else { free };
+        // What is written aside lies there beside what is deleted, whenever that is.
+        let usable = if delete_first && batch != ALL { free.saturating_add(change.freed) } else { free };
         if needed <= usable {
             return Ok(Order { delete_first, batch });
         }

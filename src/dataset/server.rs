@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use log::warn;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::Dataset;
@@ -119,12 +118,6 @@ impl Server {
         let belief = Belief::new(now, self.recorded("clock-seen")?, claimed, sure);
         if belief.believed {
             self.write_state("clock-seen", now)?;
-        } else {
-            warn!(
-                "the clock says {}, the newest record {}: it is not believed until it is synchronised or confirmed with \"toolmaster clock confirm\"",
-                clock.log_time(now),
-                clock.log_time(belief.newest)
-            );
         }
         Ok(belief)
     }

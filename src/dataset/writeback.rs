@@ -1,7 +1,8 @@
-//! Makes the stick's dataset equal to the server's, in place.
+//! Makes the stick's dataset equal to the server's.
 //!
-//! Files are written under temporary names in `/.toolmaster/tmp` and flushed in batches before they get their own
-//! names, so a pulled stick holds whole old files and whole new ones. Which of them are ours is on record (`base.rs`)
+//! Files are written under temporary names in `/.toolmaster/tmp` and flushed before they get their own names: all of
+//! them at once where there is room (`stage.rs`), else in batches. So a pulled stick holds whole old files and whole
+//! new ones. Which of them are ours is on record (`base.rs`)
 //! before the first change; the next run finishes the work.
 
 use std::fs::File;
@@ -12,6 +13,7 @@ use log::warn;
 use super::base::Known;
 use super::meta;
 use super::publish::Compare;
+use super::stage::{make_way, settle, stage};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
@@ -22,9 +24,11 @@ use crate::tree::same::Limits;
 use crate::tree::walk::{Step, Walk};
 
 /// A stick has no owners of ours.
-const STICK: Ownership = Ownership { owner: None, file_mode: 0o644, dir_mode: 0o755 };
+pub const STICK: Ownership = Ownership { owner: None, file_mode: 0o644, dir_mode: 0o755 };
 /// Bytes written between two flushes; so much room is needed beside what is replaced.
 pub const BATCH_BYTES: u64 = 64 * 1024 * 1024;
+/// As [`Order::batch`]: everything is written aside before anything is renamed.
+pub const ALL: u64 = u64::MAX;
 /// Files between two flushes; each holds a descriptor of its directory.
 const BATCH_FILES: usize = 200;
 
@@ -67,27 +71,43 @@ impl Keep<'_> {
     }
 }
 
-/// Carries it out; `list` gets the files as they are on the stick afterwards.
+/// Carries it out; `list` gets the files as they are on the stick afterwards. `mark` is called before the stick's
+/// dataset is touched.
 ///
 /// # Errors
-/// `Io`, `Unreadable`, `Busy`, `Interrupted`; then the stick is half-done, and on record as such.
+/// `Io`, `Unreadable`, `Busy`, `Interrupted`; then the stick is half-done, and marked as such. Those of `mark`.
 pub fn run(
     sides: &Sides<'_>,
     order: Order,
     mut compare: Compare<'_>,
     keep: Option<&Keep<'_>>,
     list: &mut Writer<File>,
+    mark: &dyn Fn() -> Result<()>,
     progress: &mut Progress,
 ) -> Result<()> {
+    let aside =
+        if order.batch == ALL && keep.is_none() { Some(sides.temp.make(b"next", STICK.dir_mode)?) } else { None };
+    if let Some(aside) = &aside {
+        let mut each = |file: &Listed| push(list, file, sides.stick);
+        stage(sides.server, sides.stick, aside, STICK, compare.again(), &mut each, progress)?;
+    }
+    mark()?;
     if order.delete_first {
         delete(sides, keep)?;
         sides.temp.sync_all()?;
     }
-    copy_all(sides, order.batch, &mut compare, keep, list, progress)?;
+    match &aside {
+        Some(aside) => settle(aside, sides.stick, STICK)?,
+        None => copy_all(sides, order.batch, &mut compare, keep, list, progress)?,
+    }
     if !order.delete_first {
         delete(sides, keep)?;
     }
     sides.temp.sync_all()
+}
+
+fn push(list: &mut Writer<File>, file: &Listed, stick: &Dir) -> Result<()> {
+    list.push(file).map_err(|error| Error::io("write the list of", stick.path(), error))
 }
 
 /// Files that lie under temporary names until the next flush.
@@ -134,7 +154,7 @@ fn copy_all(
         match (step, target) {
             (Step::Enter { left: Some(_), right }, Some(target)) => {
                 if right.is_none() {
-                    clear_for(&target, walk.name(), Kind::Dir)?;
+                    make_way(&target, walk.name(), Kind::Dir)?;
                 }
                 targets.push(Some(Rc::new(target.make(walk.name(), STICK.dir_mode)?)));
             }
@@ -149,7 +169,7 @@ fn copy_all(
                     _ => false,
                 };
                 let file = one_file(&walk, left, right, edited, &target, &mut batch, compare, progress)?;
-                list.push(&file).map_err(|error| Error::io("write the list of", sides.stick.path(), error))?;
+                push(list, &file, sides.stick)?;
             }
             _ => {}
         }
@@ -183,14 +203,10 @@ fn one_file(
         _ => None,
     };
     if edited || there.is_some() {
-        let sha256 = match compare.known_hash(walk.path(), &left)? {
-            Some(sha256) => sha256,
-            None => copy::hash(server, name)?,
-        };
-        return Ok(listed(there.unwrap_or(left), sha256));
+        return Ok(listed(there.unwrap_or(left), compare.hash_of(walk, &left)?));
     }
     if right.is_none() {
-        clear_for(target, name, Kind::File)?;
+        make_way(target, name, Kind::File)?;
     }
     let temp_name = Batch::temp_name(batch.staged.len());
     let copied = copy::copy(server, name, batch.temp, &temp_name, STICK, progress)?;
@@ -202,16 +218,11 @@ fn one_file(
     Ok(listed(copied.entry, copied.sha256))
 }
 
-/// Removes what is in the way of a file or directory: something of another kind with its name.
-fn clear_for(target: &Dir, name: &[u8], kind: Kind) -> Result<()> {
-    match target.look(name)? {
-        Some(entry) if entry.kind != kind => remove::tree(target, name),
-        _ => Ok(()),
-    }
-}
-
-/// Removes from the stick what the server does not have.
-fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
+/// Removes from the stick what the server does not have, but for what `keep` finds edited.
+///
+/// # Errors
+/// `Io`, `Interrupted`.
+pub fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
     let mut known = keep.map(|keep| (keep.known)()).transpose()?;
     let mut only_on_stick = vec![false];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
