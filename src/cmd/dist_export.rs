@@ -82,7 +82,7 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     report.probed(&device, probed.superblock());
     let stick = probed.mount(Role::Dist, &env.settings)?.prove()?;
     let belief = server.belief(env.clock)?;
-    let asked = Asked { force: false, checksum: args.checksum, belief: &belief };
+    let asked = Asked { force: false, dirty: false, checksum: args.checksum, belief: &belief };
     if args.dry_run {
         let planned = stick.check_writable().and_then(|()| {
             each_of(&wanted, |dataset| plan(asked, &server, &stick, dataset))

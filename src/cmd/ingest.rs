@@ -14,7 +14,7 @@ use crate::dataset::base::{Known, Records};
 use crate::dataset::decide::Decision;
 use crate::dataset::publish::{Compare, Exchanged};
 use crate::dataset::server::{Server, random_id};
-use crate::dataset::{Dataset, history, room};
+use crate::dataset::{Dataset, dirt, history, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::stick::chain::{Probed, Stick, find};
@@ -64,13 +64,18 @@ fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let probed = Probed::open(&device, &env.settings, env.clock)?;
     report.probed(&device, probed.superblock());
     let stick = probed.mount(Role::Ingest, &env.settings)?.prove()?;
+    if stick.manifest().is_none() {
+        info!("the stick has no manifest (a new one, or one of the original system): it could not be checked");
+    }
     if args.dry_run { dry(args, env, &server, stick) } else { wet(args, env, &server, stick, report) }
 }
 
 /// Works on a stick that may be written to, then runs the site's hooks.
 fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
+    let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, false)?;
+    stick.check_writable()?;
+    let dirty = dirt::note(&records, stick.superblock().dirty)?;
     let stick = stick.writable()?;
-    let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
     let temp = stick.temp()?;
     let run = random_id()?;
     let belief = server.belief(env.clock)?;
@@ -83,35 +88,41 @@ fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Repor
         records: &records,
         run: &run,
         undo_name: RefCell::new(None),
-        asked: Asked { force: args.force, checksum: args.checksum, belief: &belief },
+        asked: Asked { force: args.force, checksum: args.checksum, dirty, belief: &belief },
     };
     let mut changed = Vec::new();
-    let worked = each_dataset(stick.stick(), |dataset, dir| {
-        let entry = work(&job, dataset, dir);
-        let (word, reason) = match &entry {
-            Ok(done) => (done.word, done.reason.to_owned()),
-            Err(error) => (error.result_word(), error.to_string()),
-        };
-        let done = entry.as_ref().ok();
-        let (copied, deleted, bytes) = done.map_or((0, 0, 0), |done| (done.files, done.deleted, done.bytes));
-        report.bytes = report.bytes.saturating_add(bytes);
-        report.datasets.insert(
-            dataset.name().to_owned(),
-            json!({"outcome": word, "reason": reason, "copied": copied, "deleted": deleted, "bytes": bytes}),
-        );
-        if done.is_some_and(|done| done.word == STICK_WINS) {
+    let worked = each_dataset(|dataset| {
+        let dir = open_on_stick(stick.stick(), dataset);
+        let had = matches!(dir, Ok(Some(_)));
+        let entry = dir.and_then(|dir| work(&job, dataset, dir.as_ref()));
+        note_entry(report, dataset, &entry);
+        if entry.as_ref().is_ok_and(|done| done.word == STICK_WINS) {
             changed.push(dataset.name());
         }
-        entry.map(drop)
+        entry.map(|_| had)
     });
     let worked = worked.and(seal(&job));
     drop(temp);
     let ended = stick.end_temp();
     let released = stick.release();
+    let forgotten = if released.is_ok() { dirt::forget(&records, worked.is_ok()) } else { Ok(()) };
     if !changed.is_empty() {
         hooks::run(&changed);
     }
-    worked.and(ended).and(released)
+    worked.and(ended).and(released).and(forgotten)
+}
+
+/// Adds what became of a dataset to the run's record.
+fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>) {
+    let value = match entry {
+        Ok(Done { word, reason, files, deleted, bytes }) => {
+            report.bytes = report.bytes.saturating_add(*bytes);
+            json!({"outcome": word, "reason": reason, "copied": files, "deleted": deleted, "bytes": bytes})
+        }
+        Err(error) => json!({"outcome": error.result_word(), "reason": error.to_string(),
+            "copied": 0, "deleted": 0, "bytes": 0}),
+    };
+    report.datasets.insert(dataset.name().to_owned(), value);
 }
 
 /// If nothing on the stick is half-done, its manifest says so.
@@ -152,14 +163,9 @@ pub fn each_of(datasets: &[Dataset], mut work: impl FnMut(Dataset) -> Result<boo
     first_error.map_or(Ok(there), Err)
 }
 
-/// Both datasets of a stick.
-fn each_dataset(stick: &Stick, mut work: impl FnMut(Dataset, Option<&Dir>) -> Result<()>) -> Result<()> {
-    let there = each_of(&Dataset::ALL, |dataset| {
-        let dir = open_on_stick(stick, dataset)?;
-        work(dataset, dir.as_ref())?;
-        Ok(dir.is_some())
-    })?;
-    if there > 0 {
+/// Both datasets of a stick; `work` says whether the stick has it.
+fn each_dataset(work: impl FnMut(Dataset) -> Result<bool>) -> Result<()> {
+    if each_of(&Dataset::ALL, work)? > 0 {
         return Ok(());
     }
     Err(Error::NoSource {
@@ -283,8 +289,13 @@ fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
         let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, true)?;
         let belief = server.belief(env.clock)?;
         doubt_clock(&belief, env.clock);
-        let asked = Asked { force: args.force, checksum: args.checksum, belief: &belief };
-        each_dataset(&stick, |dataset, dir| plan(asked, server, &stick, &records, dataset, dir))
+        let dirty = dirt::is_doubtful(&records, stick.superblock().dirty)?;
+        let asked = Asked { force: args.force, checksum: args.checksum, dirty, belief: &belief };
+        each_dataset(|dataset| {
+            let dir = open_on_stick(&stick, dataset)?;
+            plan(asked, server, &stick, &records, dataset, dir.as_ref())?;
+            Ok(dir.is_some())
+        })
     });
     planned.and(stick.release())
 }

@@ -184,13 +184,14 @@ impl Job<'_> {
     pub fn finish(&self, pair: &Pair<'_>, live: &Dir, known: &dyn Fn() -> Result<Known>) -> Result<()> {
         let limits = self.stick.stick().limits();
         let order = room::on_stick(pair.stick, pair.dataset, &pair.found.to_stick, limits)?;
-        // What the stick may hold now is on record already; that it may also come to hold the present state must be.
-        // Before it "nothing": cut off twice, a file that is missing was lost by us, not deleted on a PC.
+        // What was edited is told by the records as they are before this run adds its own.
+        let edited = [writeback::Edited { known: known()?, limits }, writeback::Edited { known: known()?, limits }];
+        // That the stick may come to hold the present state goes on record too. As what it held before stands "nothing":
+        // cut off twice, a file that is missing was lost by us, not deleted on a PC.
         let before = self.records.start(pair.dataset, "before", self.run)?;
         self.records.end(before)?;
         self.plan(pair.dataset, live)?;
-        let keep = writeback::Keep { known, limits };
-        self.write_back(pair.dataset, live, pair.stick, &pair.found.to_stick, order, Some(&keep))?;
+        self.write_back(pair.dataset, live, pair.stick, &pair.found.to_stick, order, Some(edited))?;
         self.records.promote(pair.dataset)
     }
 
@@ -205,7 +206,7 @@ impl Job<'_> {
         stick: &Dir,
         change: &Change,
         order: writeback::Order,
-        keep: Option<&writeback::Keep<'_>>,
+        edited: Option<[writeback::Edited; 2]>,
     ) -> Result<()> {
         let mut base = self.records.base(dataset)?;
         let limits = self.stick.stick().limits();
@@ -214,7 +215,7 @@ impl Job<'_> {
         let mut list = self.records.start(dataset, "next", self.run)?;
         let sides = writeback::Sides { server: live, stick, temp: self.temp };
         let mark = || self.set_stick_manifest(State::Incomplete);
-        writeback::run(&sides, order, compare, keep, &mut list, &mark, &mut progress)?;
+        writeback::run(&sides, order, compare, edited, &mut list, &mark, &mut progress)?;
         self.records.end(list)
     }
 

@@ -24,6 +24,8 @@ pub struct Asked<'a> {
     pub force: bool,
     /// `--checksum`.
     pub checksum: bool,
+    /// The stick may have been damaged on a PC.
+    pub dirty: bool,
     /// The clock's worth.
     pub belief: &'a Belief,
 }
@@ -82,7 +84,7 @@ pub fn see(
         force: asked.force,
         equal: found.different == 0,
         since: found.since,
-        dirty: stick.superblock().dirty,
+        dirty: asked.dirty,
         unreadable: found.unreadable.is_some(),
         stick_time,
         server_time,

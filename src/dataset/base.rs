@@ -102,7 +102,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn start(&self, dataset: Dataset, name: &str, run: &str) -> Result<Writer<File>> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         let header = Header {
             version: 1,
             state: State::Complete,
@@ -121,7 +121,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn end(&self, writer: Writer<File>) -> Result<()> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         writer.finish().and_then(|file| file.sync_all()).map_err(|error| Error::io("write in", dir.path(), error))
     }
 
@@ -131,7 +131,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn add_pending(&self, dataset: Dataset) -> Result<()> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         let name = dataset.name();
         let number = pending_names(dir, dataset)?.len();
         for half in ["before", "planned"] {
@@ -158,7 +158,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn promote(&self, dataset: Dataset) -> Result<()> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         let next = format!("{}.next", dataset.name());
         if dir.look(next.as_bytes())?.is_none() {
             return Ok(());
@@ -183,7 +183,12 @@ impl Records {
         }
     }
 
-    fn dir(&self) -> Result<&Dir> {
+    /// The directory of the records, if there is one.
+    pub fn dir(&self) -> Option<&Dir> {
+        self.dir.as_ref()
+    }
+
+    fn to_write(&self) -> Result<&Dir> {
         self.dir.as_ref().ok_or_else(|| Error::Failed {
             why: "a dry run wanted to write a record".to_owned(),
             next: "report it: this is a fault of the program",

@@ -3,6 +3,7 @@
 
 pub mod base;
 pub mod decide;
+pub mod dirt;
 pub mod history;
 pub mod meta;
 pub mod publish;

@@ -146,6 +146,7 @@ impl Server {
         let Some(state) = self.state.as_ref().filter(|_| !self.dry_run) else {
             return Ok(());
         };
+        let _lock = Lock::file(state, STATE_LOCK)?;
         atomic::write(state, name.as_bytes(), format!("{time}\n").as_bytes(), 0o600)
     }
 }

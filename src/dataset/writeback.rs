@@ -51,28 +51,27 @@ pub struct Sides<'a> {
     pub temp: &'a Dir,
 }
 
-/// Finds out whether a path was edited on a PC since writing was cut off; those are left alone.
-pub struct Keep<'a> {
-    /// Opens what is on record, from the start.
-    pub known: &'a dyn Fn() -> Result<Known>,
+/// Finds out, path by path in walk order, what was edited on a PC since writing was cut off; that is left alone.
+pub struct Edited {
+    /// What was on record before this run.
+    pub known: Known,
     /// What the stick's filesystem can keep.
     pub limits: Limits,
 }
 
-impl Keep<'_> {
-    fn edited(&self, known: &mut Known, walk_path: &[u8], entry: Option<&Entry>, dir: Option<&Dir>) -> Result<bool> {
-        while known.before(Some(walk_path))?.is_some() {}
-        let remembered = known.at(walk_path)?;
-        let name = walk_path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        remembered.changed_on_stick(known, entry, self.limits, || match dir {
-            Some(dir) => copy::hash(dir, name),
+impl Edited {
+    fn is(&mut self, walk: &Walk, right: Option<&Entry>) -> Result<bool> {
+        while self.known.before(Some(walk.path()))?.is_some() {}
+        let remembered = self.known.at(walk.path())?;
+        remembered.changed_on_stick(&self.known, right, self.limits, || match walk.right() {
+            Some(dir) => copy::hash(dir, walk.name()),
             None => Err(Error::Interrupted),
         })
     }
 }
 
 /// Carries it out; `list` gets the files as they are on the stick afterwards. `mark` is called before the stick's
-/// dataset is touched.
+/// dataset is touched. `edited`: what was edited is to be left alone; one for each of the two passes.
 ///
 /// # Errors
 /// `Io`, `Unreadable`, `Busy`, `Interrupted`; then the stick is half-done, and marked as such. Those of `mark`.
@@ -80,28 +79,29 @@ pub fn run(
     sides: &Sides<'_>,
     order: Order,
     mut compare: Compare<'_>,
-    keep: Option<&Keep<'_>>,
+    edited: Option<[Edited; 2]>,
     list: &mut Writer<File>,
     mark: &dyn Fn() -> Result<()>,
     progress: &mut Progress,
 ) -> Result<()> {
     let aside =
-        if order.batch == ALL && keep.is_none() { Some(sides.temp.make(b"next", STICK.dir_mode)?) } else { None };
+        if order.batch == ALL && edited.is_none() { Some(sides.temp.make(b"next", STICK.dir_mode)?) } else { None };
     if let Some(aside) = &aside {
         let mut each = |file: &Listed| push(list, file, sides.stick);
         stage(sides.server, sides.stick, aside, STICK, compare.again(), &mut each, progress)?;
     }
     mark()?;
+    let [mut copies, mut deletions] = edited.map_or([None, None], |passes| passes.map(Some));
     if order.delete_first {
-        delete(sides, keep)?;
+        delete(sides, deletions.as_mut())?;
         sides.temp.sync_all()?;
     }
     match &aside {
         Some(aside) => settle(aside, sides.stick, STICK)?,
-        None => copy_all(sides, order.batch, &mut compare, keep, list, progress)?,
+        None => copy_all(sides, order.batch, &mut compare, copies.as_mut(), list, progress)?,
     }
     if !order.delete_first {
-        delete(sides, keep)?;
+        delete(sides, deletions.as_mut())?;
     }
     sides.temp.sync_all()
 }
@@ -141,11 +141,10 @@ fn copy_all(
     sides: &Sides<'_>,
     limit: u64,
     compare: &mut Compare<'_>,
-    keep: Option<&Keep<'_>>,
+    mut edited: Option<&mut Edited>,
     list: &mut Writer<File>,
     progress: &mut Progress,
 ) -> Result<()> {
-    let mut known = keep.map(|keep| (keep.known)()).transpose()?;
     let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, limit };
     let mut targets = vec![Some(Rc::new(sides.stick.again()?))];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
@@ -164,9 +163,9 @@ fn copy_all(
                 if walk.path() != meta::NAME =>
             {
                 let right = right.filter(|right| right.kind == Kind::File);
-                let edited = match (keep, &mut known) {
-                    (Some(keep), Some(known)) => keep.edited(known, walk.path(), right.as_ref(), walk.right())?,
-                    _ => false,
+                let edited = match &mut edited {
+                    Some(edited) => edited.is(&walk, right.as_ref())?,
+                    None => false,
                 };
                 let file = one_file(&walk, left, right, edited, &target, &mut batch, compare, progress)?;
                 push(list, &file, sides.stick)?;
@@ -218,12 +217,11 @@ fn one_file(
     Ok(listed(copied.entry, copied.sha256))
 }
 
-/// Removes from the stick what the server does not have, but for what `keep` finds edited.
+/// Removes from the stick what the server does not have, but for what was edited.
 ///
 /// # Errors
 /// `Io`, `Interrupted`.
-pub fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
-    let mut known = keep.map(|keep| (keep.known)()).transpose()?;
+pub fn delete(sides: &Sides<'_>, mut edited: Option<&mut Edited>) -> Result<()> {
     let mut only_on_stick = vec![false];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
     while let Some(step) = walk.step()? {
@@ -233,7 +231,7 @@ pub fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
                 if only_on_stick.pop() == Some(true)
                     && let Some(parent) = walk.right()
                     && !remove::dir_with_droppings(parent, walk.name())?
-                    && keep.is_none()
+                    && edited.is_none()
                 {
                     warn!("left on the stick: {}: something is in it that is not ours to delete", walk.shown());
                 }
@@ -241,9 +239,9 @@ pub fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
             Step::File { left, right: Some(right @ Entry { kind: Kind::File, .. }) }
                 if left.is_none_or(|left| left.kind != Kind::File) && walk.path() != meta::NAME =>
             {
-                let edited = match (keep, &mut known) {
-                    (Some(keep), Some(known)) => keep.edited(known, walk.path(), Some(&right), walk.right())?,
-                    _ => false,
+                let edited = match &mut edited {
+                    Some(edited) => edited.is(&walk, Some(&right))?,
+                    None => false,
                 };
                 if let Some(parent) = walk.right().filter(|_| !edited) {
                     parent.remove(walk.name())?;

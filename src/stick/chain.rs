@@ -283,15 +283,21 @@ pub fn find(role: Role, settings: &Settings) -> Result<std::path::PathBuf> {
         };
         probe(&mut &file).is_ok_and(|superblock| superblock.label == label)
     };
-    let mut found: Vec<_> = block::list().into_iter().filter(has_label).collect();
-    match (found.pop(), found.len()) {
-        (Some(device), 0) => {
-            info!("found {} on {}", label, device.display());
-            Ok(device)
+    let found: Vec<_> = block::list().into_iter().filter(has_label).collect();
+    match &found[..] {
+        [device] => {
+            info!("found {label} on {}", device.display());
+            Ok(device.clone())
         }
-        (None, _) => {
+        [] => {
             Err(Error::NoSource { why: format!("no stick with the label {label} is plugged in"), next: "plug it in" })
         }
-        (Some(_), _) => Err(Error::Usage(format!("several sticks with the label {label}: name one with --device"))),
+        several => {
+            let names: Vec<_> = several.iter().map(|device| device.display().to_string()).collect();
+            Err(Error::Usage(format!(
+                "several sticks with the label {label}: name one with --device ({})",
+                names.join(", ")
+            )))
+        }
     }
 }
