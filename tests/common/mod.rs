@@ -34,8 +34,8 @@ pub fn files<const N: usize>(list: [(&str, &str); N]) -> BTreeMap<String, String
     list.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
-/// Runs a program of the system and returns its output; a missing one is a failure that says what to install.
-pub fn tool(program: &str, arguments: &[&str]) -> String {
+/// Says where a program that can't be run is to be had.
+pub fn missing(program: &str, error: &std::io::Error) -> String {
     let package = match program {
         "mkfs.ext4" | "debugfs" | "dumpe2fs" => "e2fsprogs",
         "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" | "partx" => "util-linux",
@@ -43,10 +43,13 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
         "mkfs.vfat" => "dosfstools",
         other => other,
     };
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error} (apt-get install {package})"));
+    format!("{program}: {error} (apt-get install {package})")
+}
+
+/// Runs a program of the system and returns its output; a missing one is a failure that says what to install.
+pub fn tool(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{}", missing(program, &error)));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
     String::from_utf8_lossy(&output.stdout).into_owned()
