@@ -39,6 +39,8 @@ pub struct Order {
     pub delete_first: bool,
     /// Bytes between two flushes.
     pub batch: u64,
+    /// What is replaced goes before its new content is written: the last resort of a full stick.
+    pub clear: bool,
 }
 
 /// The two trees and where temporary files go.
@@ -98,7 +100,7 @@ pub fn run(
     }
     match &aside {
         Some(aside) => settle(aside, sides.stick, STICK)?,
-        None => copy_all(sides, order.batch, &mut compare, copies.as_mut(), list, progress)?,
+        None => copy_all(sides, order, &mut compare, copies.as_mut(), list, progress)?,
     }
     if !order.delete_first {
         delete(sides, deletions.as_mut())?;
@@ -115,7 +117,7 @@ struct Batch<'a> {
     temp: &'a Dir,
     staged: Vec<(Rc<Dir>, Vec<u8>)>,
     bytes: u64,
-    limit: u64,
+    order: Order,
 }
 
 impl Batch<'_> {
@@ -139,13 +141,13 @@ impl Batch<'_> {
 
 fn copy_all(
     sides: &Sides<'_>,
-    limit: u64,
+    order: Order,
     compare: &mut Compare<'_>,
     mut edited: Option<&mut Edited>,
     list: &mut Writer<File>,
     progress: &mut Progress,
 ) -> Result<()> {
-    let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, limit };
+    let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, order };
     let mut targets = vec![Some(Rc::new(sides.stick.again()?))];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
     while let Some(step) = walk.step()? {
@@ -206,12 +208,14 @@ fn one_file(
     }
     if right.is_none() {
         make_way(target, name, Kind::File)?;
+    } else if batch.order.clear {
+        target.remove(name)?;
     }
     let temp_name = Batch::temp_name(batch.staged.len());
     let copied = copy::copy(server, name, batch.temp, &temp_name, STICK, progress)?;
     batch.staged.push((Rc::clone(target), name.to_vec()));
     batch.bytes = batch.bytes.saturating_add(copied.entry.size);
-    if batch.bytes >= batch.limit || batch.staged.len() >= BATCH_FILES {
+    if batch.bytes >= batch.order.batch || batch.staged.len() >= BATCH_FILES {
         batch.flush()?;
     }
     Ok(listed(copied.entry, copied.sha256))

@@ -65,7 +65,10 @@ pub fn whole_manifest(root: &Dir) -> Result<Option<Header>> {
 /// # Errors
 /// `Unreadable`, `Io`.
 pub fn manifest_files(root: &Dir, prefix: &'static [u8]) -> Result<Stream> {
-    let control = root.sub(CONTROL)?.ok_or_else(|| Error::io("open", root.path(), rustix::io::Errno::NOENT))?;
+    let control = root.sub(CONTROL)?.ok_or_else(|| {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        Error::io("open", &root.path_of(CONTROL), source)
+    })?;
     let (file, _) = control.read(MANIFEST)?;
     Stream::new(file, control.shown(MANIFEST), prefix)
 }
