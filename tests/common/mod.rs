@@ -55,6 +55,21 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// A directory with a program of that name in it, a shell script that stands in for the system's.
+pub fn program(name: &str, script: &str) -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(name);
+    std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// `$PATH` with a directory before it.
+pub fn path_with(dir: &Path) -> String {
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
 /// A server and a stick with the same data, as an ingest an hour ago left them: the common base of most rules.
 /// `master`: `a.csv` "a1", `b.csv` "b1", `sub/c.csv` "c1"; `docviewer`: `plan.pdf` "p1".
 pub fn in_step() -> (Server, Stick) {
