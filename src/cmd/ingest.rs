@@ -1,25 +1,24 @@
 //! `ingest`: what a TM-INGEST stick brings is taken, or the stick is brought up to date (SPEC 6).
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 
 use argh::FromArgs;
 use log::{error, info};
 use serde_json::json;
 
-use super::replace::{Job, Pair, log_plan};
-use super::verdict::{Asked, SERVER_WINS, STICK_WINS, Seen, distrust, no_winner, say, see, unfit};
+use super::plan::log_plan;
+use super::replace::{Job, Pair, on_stick, recover};
+use super::verdict::{Asked, SERVER_WINS, STICK_WINS, Seen, distrust, no_winner, open_on_stick, say, see, unfit};
 use super::{Env, Report, hooks};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::decide::Decision;
 use crate::dataset::publish::{Compare, Exchanged};
-use crate::dataset::server::{Server, random_id};
-use crate::dataset::{Dataset, history, room};
+use crate::dataset::server::Server;
+use crate::dataset::{Dataset, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::stick::chain::{Probed, Stick, find};
 use crate::stick::role::Role;
-use crate::tree::manifest::State;
 
 /// Take in what a TM-INGEST stick brings, or bring the stick up to date.
 #[derive(FromArgs, Debug)]
@@ -71,64 +70,33 @@ fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
 
 /// Works on a stick that may be written to, then runs the site's hooks.
 fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
-    let stick = stick.writable()?;
-    let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
-    let temp = stick.temp()?;
-    let run = random_id()?;
     let belief = server.belief(env.clock)?;
-    let job = Job {
-        env,
-        server,
-        stick: &stick,
-        temp: &temp,
-        records: &records,
-        run: &run,
-        undo_name: RefCell::new(None),
-        asked: Asked { force: args.force, checksum: args.checksum, belief: &belief },
-    };
+    let asked = Asked { force: args.force, checksum: args.checksum, belief: &belief };
     let mut changed = Vec::new();
-    let worked = each_dataset(stick.stick(), |dataset, dir| {
-        let entry = work(&job, dataset, dir);
-        let (word, reason) = match &entry {
-            Ok(done) => (done.word, done.reason.to_owned()),
-            Err(error) => (error.result_word(), error.to_string()),
-        };
-        let done = entry.as_ref().ok();
-        let (copied, deleted, bytes) = done.map_or((0, 0, 0), |done| (done.files, done.deleted, done.bytes));
-        report.bytes = report.bytes.saturating_add(bytes);
-        report.datasets.insert(
-            dataset.name().to_owned(),
-            json!({"outcome": word, "reason": reason, "copied": copied, "deleted": deleted, "bytes": bytes}),
-        );
-        if done.is_some_and(|done| done.word == STICK_WINS) {
-            changed.push(dataset.name());
-        }
-        entry.map(drop)
+    let worked = on_stick("ingest", env, server, stick, asked, |job| {
+        each_dataset(job.stick.stick(), |dataset, dir| {
+            let entry = work(job, dataset, dir);
+            let (word, reason) = match &entry {
+                Ok(done) => (done.word, done.reason.to_owned()),
+                Err(error) => (error.result_word(), error.to_string()),
+            };
+            let done = entry.as_ref().ok();
+            let (copied, deleted, bytes) = done.map_or((0, 0, 0), |done| (done.files, done.deleted, done.bytes));
+            report.bytes = report.bytes.saturating_add(bytes);
+            report.datasets.insert(
+                dataset.name().to_owned(),
+                json!({"outcome": word, "reason": reason, "copied": copied, "deleted": deleted, "bytes": bytes}),
+            );
+            if done.is_some_and(|done| done.word == STICK_WINS) {
+                changed.push(dataset.name());
+            }
+            entry.map(drop)
+        })
     });
-    let worked = worked.and(seal(&job));
-    drop(temp);
-    let ended = stick.end_temp();
-    let released = stick.release();
     if !changed.is_empty() {
         hooks::run(&changed);
     }
-    worked.and(ended).and(released)
-}
-
-/// If nothing on the stick is half-done, its manifest says so.
-fn seal(job: &Job<'_>) -> Result<()> {
-    let mut runs = std::collections::BTreeMap::new();
-    for dataset in Dataset::ALL {
-        if job.records.has_pending(dataset)? {
-            return Ok(());
-        }
-        runs.extend(job.records.base_run(dataset)?.map(|run| (dataset.name().to_owned(), run)));
-    }
-    match job.stick.stick().manifest() {
-        Some(header) if header.state == State::Complete && header.runs == runs => Ok(()),
-        None if runs.is_empty() => Ok(()),
-        _ => job.set_stick_manifest(State::Complete),
-    }
+    worked
 }
 
 /// Both datasets one after the other; the second is done even if the first is refused.
@@ -160,18 +128,6 @@ fn each_dataset(stick: &Stick, mut work: impl FnMut(Dataset, Option<&Dir>) -> Re
     }
 }
 
-fn open_on_stick(stick: &Stick, dataset: Dataset) -> Result<Option<Dir>> {
-    let name = dataset.name();
-    let refused = || Error::Refused {
-        why: format!("{name}: {name} on the stick is not a real directory"),
-        next: "replace it by a directory on a PC".to_owned(),
-    };
-    let Some(dir) = stick.root().sub(name.as_bytes()).map_err(|_| refused())? else {
-        return Ok(None);
-    };
-    if dir.entry()?.dev == stick.root().entry()?.dev { Ok(Some(dir)) } else { Err(refused()) }
-}
-
 /// What was done with a dataset.
 struct Done {
     word: &'static str,
@@ -185,9 +141,7 @@ struct Done {
 fn work(job: &Job<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
     let name = dataset.name();
     let _lock = job.server.lock(dataset)?;
-    history::recover(job.server, dataset, |uuid| {
-        Records::open(job.server.state.as_ref(), uuid, &job.server.id, false)?.promote(dataset)
-    })?;
+    recover(job.server, dataset)?;
     let stick = job.stick.stick();
     let known = || job.records.known(dataset, stick.manifest().as_ref());
     finish_cut_off(job, dataset, on_stick, &known)?;
@@ -212,14 +166,14 @@ fn work(job: &Job<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done>
         match (seen.decision, live) {
             (Decision::StickWins { .. }, _) => {
                 unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
-                room::on_server(job.server, dataset, found, job.asked.belief, false)?;
+                room::on_server(job.server, dataset, found, job.asked.belief, false, None)?;
                 if job.server_side(&pair).map_err(|error| distrust(dataset, reason, error))? == Exchanged::Edited {
                     continue;
                 }
             }
             (Decision::ServerWins { .. }, Some(live)) => {
                 unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
-                room::on_server(job.server, dataset, found, job.asked.belief, false)?;
+                room::on_server(job.server, dataset, found, job.asked.belief, false, None)?;
                 job.stick_side(&pair, live)?;
             }
             _ => {
@@ -301,13 +255,13 @@ fn plan(
     match (seen.decision, on_stick, &live) {
         (Decision::StickWins { .. }, Some(on_stick), live) => {
             unfit(dataset, seen.found.unfit_for_server.as_ref(), "the server")?;
-            room::on_server(server, dataset, &seen.found, asked.belief, true)?;
-            log_plan(dataset, on_stick, live.as_ref(), "server", &compare)
+            room::on_server(server, dataset, &seen.found, asked.belief, true, None)?;
+            log_plan(dataset, Some(on_stick), live.as_ref(), "server", &compare)
         }
         (Decision::ServerWins { .. }, Some(on_stick), Some(live)) => {
             unfit(dataset, seen.found.unfit_for_stick.as_ref(), "the stick")?;
             room::on_stick(on_stick, dataset, &seen.found.to_stick, stick.limits())?;
-            log_plan(dataset, live, Some(on_stick), "stick", &compare)
+            log_plan(dataset, Some(live), Some(on_stick), "stick", &compare)
         }
         _ => Ok(()),
     }

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod hooks;
 pub mod ingest;
+pub mod plan;
 pub mod replace;
 pub mod stick;
 pub mod verdict;
