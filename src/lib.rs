@@ -41,6 +41,7 @@ enum Command {
     Ingest(cmd::ingest::Args),
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
+    Undo(cmd::undo::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -112,6 +113,7 @@ fn run(command: &Command) -> u8 {
     };
     let (name, log_file) = match command {
         Command::Ingest(args) => ("tool-ingest-sync", Some("usb_ingest.log").filter(|_| !args.dry_run)),
+        Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::Stick(_) | Command::Clock(_) => ("toolmaster", None),
     };
     journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
@@ -120,6 +122,7 @@ fn run(command: &Command) -> u8 {
         Command::Ingest(args) => cmd::ingest::run(args, &env),
         Command::Stick(args) => cmd::stick::run(args),
         Command::Clock(args) => cmd::clock::run(args, &env),
+        Command::Undo(args) => cmd::undo::run(args, &env),
     };
     match result {
         Ok(()) => 0,

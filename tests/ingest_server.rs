@@ -4,7 +4,6 @@
 
 mod common;
 
-
 use common::{Server, Stick, Tree, ago, files, in_step, sample, sample_master};
 
 /// A new server and a stick that fills it.

@@ -6,6 +6,7 @@ pub mod ingest;
 pub mod plan;
 pub mod replace;
 pub mod stick;
+pub mod undo;
 pub mod verdict;
 
 use std::path::PathBuf;
