@@ -81,6 +81,15 @@ impl Error {
         Error::Io { what, path, source: source.into() }
     }
 
+    /// The same, where what failed was reading somebody's files.
+    #[must_use]
+    pub fn unreadable(self) -> Error {
+        match self {
+            Error::Io { path, source, .. } => Error::Unreadable { path, source },
+            error => error,
+        }
+    }
+
     /// The exit code of SPEC 3.
     pub fn exit_code(&self) -> u8 {
         match self {

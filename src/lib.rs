@@ -26,7 +26,8 @@ use os::{journal, signal};
 use settings::Settings;
 
 /// The names under which the binary is called on the Pi (without `.sh` or `.py`), and what `toolmaster …` each is.
-pub const NAMES: [(&str, &str); 1] = [("tool-ingest-sync", "ingest")];
+pub const NAMES: [(&str, &str); 3] =
+    [("tool-ingest-sync", "ingest"), ("tool-dist-export", "dist-export"), ("tool-dist-sync", "dist-sync")];
 
 /// What a Raspberry Pi needs to be a factory-floor appliance: sticks in and out, snapshots, backups, a mirror.
 #[derive(FromArgs, Debug)]
@@ -39,6 +40,8 @@ struct Toolmaster {
 #[argh(subcommand)]
 enum Command {
     Ingest(cmd::ingest::Args),
+    DistExport(cmd::dist_export::Args),
+    DistSync(cmd::dist_sync::Args),
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
     Undo(cmd::undo::Args),
@@ -113,6 +116,8 @@ fn run(command: &Command) -> u8 {
     };
     let (name, log_file) = match command {
         Command::Ingest(args) => ("tool-ingest-sync", Some("usb_ingest.log").filter(|_| !args.dry_run)),
+        Command::DistExport(args) => ("tool-dist-export", Some("usb_dist_export.log").filter(|_| !args.dry_run)),
+        Command::DistSync(args) => ("tool-dist-sync", Some("usb_dist_sync.log").filter(|_| !args.dry_run)),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::Stick(_) | Command::Clock(_) => ("toolmaster", None),
     };
@@ -120,6 +125,8 @@ fn run(command: &Command) -> u8 {
     let env = Env { settings, clock };
     let result = match command {
         Command::Ingest(args) => cmd::ingest::run(args, &env),
+        Command::DistExport(args) => cmd::dist_export::run(args, &env),
+        Command::DistSync(args) => cmd::dist_sync::run(args, &env),
         Command::Stick(args) => cmd::stick::run(args),
         Command::Clock(args) => cmd::clock::run(args, &env),
         Command::Undo(args) => cmd::undo::run(args, &env),

@@ -13,6 +13,10 @@ pub struct Settings {
     pub master_dir: PathBuf,
     /// `SERVER_DOC_DIR`: the drawings' dataset.
     pub doc_dir: PathBuf,
+    /// `LOCAL_MASTER_DIR`: a terminal's copy of the tool master.
+    pub local_master_dir: PathBuf,
+    /// `LOCAL_DOC_DIR`: a terminal's copy of the drawings.
+    pub local_doc_dir: PathBuf,
     /// `USB_LOG_DIR`: the jobs' log files and `jobs.jsonl`.
     pub log_dir: PathBuf,
     /// `USB_INGEST_LABEL`, `USB_DIST_LABEL`, `USB_BACKUP_LABEL`.
@@ -47,6 +51,8 @@ impl Settings {
         Ok(Settings {
             master_dir: path("SERVER_MASTER_DIR", server_root.join("master"))?,
             doc_dir: path("SERVER_DOC_DIR", server_root.join("docviewer"))?,
+            local_master_dir: path("LOCAL_MASTER_DIR", PathBuf::from("/opt/toolmaster/master"))?,
+            local_doc_dir: path("LOCAL_DOC_DIR", PathBuf::from("/opt/toolmaster/docviewer"))?,
             log_dir: path("USB_LOG_DIR", server_root.join("logs"))?,
             labels: Labels {
                 ingest: label("USB_INGEST_LABEL", var("USB_INGEST_LABEL"), "TM-INGEST")?,

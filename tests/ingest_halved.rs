@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, Stick, Tree, ago};
+use common::{Server, Stick, Tree, ago, assert_unchanged};
 
 /// Sides that met an hour ago over ten files of 100 bytes; then the stick was changed.
 fn ten_files(change: impl FnOnce(&Tree)) -> (Server, Stick) {
@@ -24,7 +24,7 @@ fn ten_files(change: impl FnOnce(&Tree)) -> (Server, Stick) {
 fn assert_refused(server: &Server, stick: &Stick) {
     let before = server.data();
     server.run(stick).fails(2).outcome("master", "refused");
-    assert_eq!(server.data(), before);
+    assert_unchanged(&before, &server.data());
     // A newer meta.json says that it is meant.
     stick.edit(|root| {
         root.sub("master").meta(ago(30));

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, Stick, Tree, ago, files, in_step, sample, sample_master};
+use common::{Server, Stick, Tree, ago, assert_unchanged, files, in_step, sample, sample_master};
 
 /// A new server and a stick that fills it.
 fn first_meeting() -> (Server, Stick) {
@@ -86,7 +86,7 @@ fn a_server_that_is_not_as_it_must_be_is_78_and_stays_as_it_is() {
         spoil(&server);
         let before = server.data();
         server.run(&stick).fails(78);
-        assert_eq!(server.data(), before);
+        assert_unchanged(&before, &server.data());
         assert!(!stick.read(|root| root.has(".toolmaster/manifest.json")));
     }
 }
@@ -163,6 +163,27 @@ fn under_systemd_stderr_is_the_journal_with_priorities_and_no_line_is_doubled() 
     let journal: Vec<&str> = run.stderr.lines().map(|line| &line[3..]).collect();
     assert_eq!(journal, logged, "the journal and the file have the same lines");
     assert!(run.stderr.lines().any(|line| line.starts_with("<4>") && line.contains("link")), "{run}");
+}
+
+#[test]
+fn a_terminal_that_is_gone_does_not_stop_the_job() {
+    for script in ["exec \"$@\" > /dev/full 2>&1", "exec \"$@\" >&- 2>&-", "\"$@\" 2>&1 | exit 0"] {
+        let (server, stick) = first_meeting();
+        server.run(&stick).through_shell(script).finish().ended(0);
+        assert_eq!(server.master().files(), sample_master(), "{script}");
+        assert!(server.log().ends_with("[info] ingest completed (dry_run=0 force=0)\n"), "{script}");
+    }
+}
+
+#[test]
+fn the_callers_umask_does_not_reach_the_data() {
+    use std::os::unix::fs::MetadataExt;
+    let (server, stick) = first_meeting();
+    server.run(&stick).through_shell("umask 077; exec \"$@\"").done();
+    for (name, mode) in [("master", 0o755), ("master/sub", 0o755), ("master/a.csv", 0o644), ("master/meta.json", 0o644)]
+    {
+        assert_eq!(server.path(name).metadata().unwrap().mode() & 0o7777, mode, "{name}");
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn an_undo_is_undone() {
     undo(&server, &["put", "latest"]).done();
     assert_eq!(server.master().files(), sample_master());
     undo(&server, &["put", &latest(&server)]).done();
-    let again = undo(&server, &["put", &list(&server)[1]["when"].as_str().unwrap().to_owned()]).done();
+    let again = undo(&server, &["put", list(&server)[1]["when"].as_str().unwrap()]).done();
     again.says("nothing to do");
 }
 

@@ -8,13 +8,16 @@ use serde_json::json;
 
 use super::plan::log_plan;
 use super::replace::{Job, Pair, on_stick, recover};
-use super::verdict::{Asked, SERVER_WINS, STICK_WINS, Seen, distrust, no_winner, open_on_stick, say, see, unfit};
+use super::verdict::{
+    Asked, SERVER_WINS, STICK_WINS, Seen, distrust, doubt_clock, no_winner, open_on_stick, say, see, unfit,
+};
 use super::{Env, Report, hooks};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::decide::Decision;
+use crate::dataset::history::INGEST;
 use crate::dataset::publish::{Compare, Exchanged};
 use crate::dataset::server::Server;
-use crate::dataset::{Dataset, room};
+use crate::dataset::{Dataset, dirt, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::stick::chain::{Probed, Stick, find};
@@ -61,36 +64,30 @@ fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     };
     report.device = Some(device.clone());
     let probed = Probed::open(&device, &env.settings, env.clock)?;
-    let superblock = probed.superblock();
-    report.stick = Some((superblock.label.to_string(), superblock.uuid.to_string()));
-    info!("{}: {} {} {}", device.display(), superblock.fstype, superblock.label, superblock.uuid);
+    report.probed(&device, probed.superblock());
     let stick = probed.mount(Role::Ingest, &env.settings)?.prove()?;
+    if stick.manifest().is_none() {
+        info!("the stick has no manifest (a new one, or one of the original system): it could not be checked");
+    }
     if args.dry_run { dry(args, env, &server, stick) } else { wet(args, env, &server, stick, report) }
 }
 
 /// Works on a stick that may be written to, then runs the site's hooks.
 fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
     let belief = server.belief(env.clock)?;
-    let asked = Asked { force: args.force, checksum: args.checksum, belief: &belief };
+    doubt_clock(&belief, env.clock);
+    let asked = Asked { force: args.force, checksum: args.checksum, dirty: false, belief: &belief };
     let mut changed = Vec::new();
-    let worked = on_stick("ingest", env, server, stick, asked, |job| {
-        each_dataset(job.stick.stick(), |dataset, dir| {
-            let entry = work(job, dataset, dir);
-            let (word, reason) = match &entry {
-                Ok(done) => (done.word, done.reason.to_owned()),
-                Err(error) => (error.result_word(), error.to_string()),
-            };
-            let done = entry.as_ref().ok();
-            let (copied, deleted, bytes) = done.map_or((0, 0, 0), |done| (done.files, done.deleted, done.bytes));
-            report.bytes = report.bytes.saturating_add(bytes);
-            report.datasets.insert(
-                dataset.name().to_owned(),
-                json!({"outcome": word, "reason": reason, "copied": copied, "deleted": deleted, "bytes": bytes}),
-            );
-            if done.is_some_and(|done| done.word == STICK_WINS) {
+    let worked = on_stick(INGEST, env, server, stick, asked, |job| {
+        each_dataset(|dataset| {
+            let dir = open_on_stick(job.stick.stick(), dataset);
+            let had = matches!(dir, Ok(Some(_)));
+            let entry = dir.and_then(|dir| work(job, dataset, dir.as_ref()));
+            note_entry(report, dataset, &entry);
+            if entry.as_ref().is_ok_and(|done| done.word == STICK_WINS) {
                 changed.push(dataset.name());
             }
-            entry.map(drop)
+            entry.map(|_| had)
         })
     });
     if !changed.is_empty() {
@@ -99,33 +96,47 @@ fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Repor
     worked
 }
 
-/// Both datasets one after the other; the second is done even if the first is refused.
-fn each_dataset(stick: &Stick, mut work: impl FnMut(Dataset, Option<&Dir>) -> Result<()>) -> Result<()> {
+/// Adds what became of a dataset to the run's record.
+fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>) {
+    let value = match entry {
+        Ok(Done { word, reason, files, deleted, bytes }) => {
+            report.bytes = report.bytes.saturating_add(*bytes);
+            json!({"outcome": word, "reason": reason, "copied": files, "deleted": deleted, "bytes": bytes})
+        }
+        Err(error) => json!({"outcome": error.result_word(), "reason": error.to_string(),
+            "copied": 0, "deleted": 0, "bytes": 0}),
+    };
+    report.datasets.insert(dataset.name().to_owned(), value);
+}
+
+/// Some datasets one after the other; the next is done even if one is refused. `work` says whether there was anything
+/// to work from; so many had it.
+///
+/// # Errors
+/// The first dataset's.
+pub fn each_of(datasets: &[Dataset], mut work: impl FnMut(Dataset) -> Result<bool>) -> Result<usize> {
     let mut first_error = None;
     let mut there = 0;
-    for dataset in Dataset::ALL {
-        let result = open_on_stick(stick, dataset).and_then(|dir| {
-            there += usize::from(dir.is_some());
-            work(dataset, dir.as_ref())
-        });
-        match (result, &first_error) {
-            (Ok(()), _) => {}
+    for dataset in datasets {
+        match (work(*dataset), &first_error) {
+            (Ok(had), _) => there += usize::from(had),
             (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
-            (Err(error), None) => {
-                there += 1;
-                first_error = Some(error);
-            }
+            (Err(error), None) => first_error = Some(error),
             (Err(error), Some(_)) => error!("{error}"),
         }
     }
-    match first_error {
-        Some(error) => Err(error),
-        None if there == 0 => Err(Error::NoSource {
-            why: "the stick has neither master/ nor docviewer/".to_owned(),
-            next: "put the datasets on it in a PC",
-        }),
-        None => Ok(()),
+    first_error.map_or(Ok(there), Err)
+}
+
+/// Both datasets of a stick; `work` says whether the stick has it.
+fn each_dataset(work: impl FnMut(Dataset) -> Result<bool>) -> Result<()> {
+    if each_of(&Dataset::ALL, work)? > 0 {
+        return Ok(());
     }
+    Err(Error::NoSource {
+        why: "the stick has neither master/ nor docviewer/".to_owned(),
+        next: "put the datasets on it in a PC",
+    })
 }
 
 /// What was done with a dataset.
@@ -224,8 +235,14 @@ fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
     let planned = stick.check_writable().and_then(|()| {
         let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, true)?;
         let belief = server.belief(env.clock)?;
-        let asked = Asked { force: args.force, checksum: args.checksum, belief: &belief };
-        each_dataset(&stick, |dataset, dir| plan(asked, server, &stick, &records, dataset, dir))
+        doubt_clock(&belief, env.clock);
+        let dirty = dirt::is_doubtful(&records, stick.superblock().dirty)?;
+        let asked = Asked { force: args.force, checksum: args.checksum, dirty, belief: &belief };
+        each_dataset(|dataset| {
+            let dir = open_on_stick(&stick, dataset)?;
+            plan(asked, server, &stick, &records, dataset, dir.as_ref())?;
+            Ok(dir.is_some())
+        })
     });
     planned.and(stick.release())
 }

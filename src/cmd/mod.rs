@@ -1,6 +1,8 @@
 //! The commands: the order of steps, `--dry-run`, the completion line. Nothing else knows these.
 
 pub mod clock;
+pub mod dist_export;
+pub mod dist_sync;
 pub mod hooks;
 pub mod ingest;
 pub mod plan;
@@ -9,15 +11,17 @@ pub mod stick;
 pub mod undo;
 pub mod verdict;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use log::info;
 use serde_json::{Map, Value};
 
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::os::{jobs, journal};
 use crate::settings::Settings;
+use crate::stick::probe::Superblock;
 
 /// What every command is given.
 pub struct Env {
@@ -45,6 +49,13 @@ impl Report {
     /// Starts the clock of a run.
     pub fn new(job: &'static str) -> Report {
         Report { job, start: Instant::now(), device: None, stick: None, datasets: Map::new(), bytes: 0 }
+    }
+
+    /// Notes the stick that was probed, and says what it is.
+    pub fn probed(&mut self, device: &Path, superblock: &Superblock) {
+        let Superblock { fstype, label, uuid, .. } = superblock;
+        info!("{}: {fstype} {label} {uuid}", device.display());
+        self.stick = Some((label.to_string(), uuid.to_string()));
     }
 
     /// Writes the record. A refused stick is told to `usb_guard.log` too.

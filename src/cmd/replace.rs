@@ -14,7 +14,7 @@ use crate::dataset::meta::{self, Meta};
 use crate::dataset::publish::{self, Compare, Exchanged, build};
 use crate::dataset::server::{Server, random_id};
 use crate::dataset::survey::{Change, Survey};
-use crate::dataset::{Dataset, room, writeback};
+use crate::dataset::{Dataset, dirt, room, writeback};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
@@ -73,8 +73,10 @@ pub fn on_stick<T>(
     asked: Asked<'_>,
     work: impl FnOnce(&Job<'_>) -> Result<T>,
 ) -> Result<T> {
+    let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, false)?;
+    stick.check_writable()?;
+    let asked = Asked { dirty: dirt::note(&records, stick.superblock().dirty)?, ..asked };
     let stick = stick.writable()?;
-    let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
     let temp = stick.temp()?;
     let run = random_id()?;
     let undo_name = RefCell::new(None);
@@ -84,8 +86,11 @@ pub fn on_stick<T>(
     drop(temp);
     let ended = stick.end_temp();
     let released = stick.release();
+    // Only an ingest that took or renewed everything settles what was doubtful about the stick.
+    let settled = name == history::INGEST && worked.is_ok() && sealed.is_ok();
+    let forgotten = if released.is_ok() { dirt::forget(&records, settled) } else { Ok(()) };
     let worked = worked?;
-    sealed.and(ended).and(released).map(|()| worked)
+    sealed.and(ended).and(released).and(forgotten).map(|()| worked)
 }
 
 /// Brings to an end what a run that was cut off left of a dataset, under its lock.
@@ -112,7 +117,10 @@ impl Job<'_> {
     }
 
     /// If nothing on the stick is half-done, its manifest says so.
-    fn seal(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn seal(&self) -> Result<()> {
         let mut runs = std::collections::BTreeMap::new();
         for dataset in Dataset::ALL {
             if self.records.has_pending(dataset)? {
@@ -142,7 +150,9 @@ impl Job<'_> {
             Progress::new(format!("{}: from the stick", pair.dataset.name()), change.bytes, change.files);
         let mut list = self.records.start(pair.dataset, record, self.run)?;
         let owned = publish::server_ownership(owner);
-        build(pair.stick, pair.live, &to, owned, compare, Some(&mut list), &mut progress)?;
+        let mut each =
+            |file: &Listed| list.push(file).map_err(|error| Error::io("write the list of", pair.stick.path(), error));
+        build(pair.stick, pair.live, &to, owned, compare, Some(&mut each), &mut progress)?;
         self.records.end(list)?;
         Ok((to, owner))
     }
@@ -229,13 +239,14 @@ impl Job<'_> {
     pub fn finish(&self, pair: &Pair<'_>, live: &Dir, known: &dyn Fn() -> Result<Known>) -> Result<()> {
         let limits = self.stick.stick().limits();
         let order = room::on_stick(pair.stick, pair.dataset, &pair.found.to_stick, limits)?;
-        // What the stick may hold now is on record already; that it may also come to hold the present state must be.
-        // Before it "nothing": cut off twice, a file that is missing was lost by us, not deleted on a PC.
+        // What was edited is told by the records as they are before this run adds its own.
+        let edited = [writeback::Edited { known: known()?, limits }, writeback::Edited { known: known()?, limits }];
+        // That the stick may come to hold the present state goes on record too. As what it held before stands "nothing":
+        // cut off twice, a file that is missing was lost by us, not deleted on a PC.
         let before = self.records.start(pair.dataset, "before", self.run)?;
         self.records.end(before)?;
         self.plan(pair.dataset, live)?;
-        let keep = writeback::Keep { known, limits };
-        self.write_back(pair.dataset, live, pair.stick, &pair.found.to_stick, order, Some(&keep))?;
+        self.write_back(pair.dataset, live, pair.stick, &pair.found.to_stick, order, Some(edited))?;
         self.records.promote(pair.dataset)
     }
 
@@ -250,16 +261,16 @@ impl Job<'_> {
         stick: &Dir,
         change: &Change,
         order: writeback::Order,
-        keep: Option<&writeback::Keep<'_>>,
+        edited: Option<[writeback::Edited; 2]>,
     ) -> Result<()> {
-        self.set_stick_manifest(State::Incomplete)?;
         let mut base = self.records.base(dataset)?;
         let limits = self.stick.stick().limits();
         let compare = Compare { limits, checksum: self.asked.checksum, base: base.as_mut() };
         let mut progress = Progress::new(format!("{}: to the stick", dataset.name()), change.bytes, change.files);
         let mut list = self.records.start(dataset, "next", self.run)?;
         let sides = writeback::Sides { server: source, stick, temp: self.temp };
-        writeback::run(&sides, order, compare, keep, &mut list, &mut progress)?;
+        let mark = || self.set_stick_manifest(State::Incomplete);
+        writeback::run(&sides, order, compare, edited, &mut list, &mark, &mut progress)?;
         self.records.end(list)
     }
 

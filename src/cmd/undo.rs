@@ -13,6 +13,7 @@ use log::{error, info};
 use serde_json::json;
 
 use super::replace::recover;
+use super::verdict::doubt_clock;
 use super::{Env, Report, hooks};
 use crate::clock::Belief;
 use crate::dataset::Dataset;
@@ -185,6 +186,7 @@ fn put(args: &Put, env: &Env, report: &mut Report) -> Result<()> {
         return Err(Error::Usage("that run replaced the server's data, which needs no --device".to_owned()));
     }
     let belief = server.belief(env.clock)?;
+    doubt_clock(&belief, env.clock);
     let (force, dry_run) = (args.force, args.dry_run);
     let run = Run { env, server: &server, belief: &belief, force, dry_run, undo_name: RefCell::new(None) };
     let mut changed = Vec::new();

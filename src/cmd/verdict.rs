@@ -2,7 +2,7 @@
 
 use log::{info, warn};
 
-use crate::clock::Belief;
+use crate::clock::{Belief, Clock};
 use crate::dataset::Dataset;
 use crate::dataset::base::Known;
 use crate::dataset::decide::{self, Decision, Facts, decide};
@@ -24,6 +24,8 @@ pub struct Asked<'a> {
     pub force: bool,
     /// `--checksum`.
     pub checksum: bool,
+    /// The stick may have been damaged on a PC.
+    pub dirty: bool,
     /// The clock's worth.
     pub belief: &'a Belief,
 }
@@ -54,6 +56,17 @@ pub struct Seen {
     pub time: i64,
     /// Stick and server agree on a last common state, and nothing changed since.
     pub settled: bool,
+}
+
+/// Tells the operator that the clock is not believed, before it matters.
+pub fn doubt_clock(belief: &Belief, clock: Clock) {
+    if !belief.believed {
+        warn!(
+            "the clock says {}, the newest record {}: it is not believed until it is synchronised or confirmed with \"toolmaster clock confirm\"",
+            clock.log_time(belief.now),
+            clock.log_time(belief.newest)
+        );
+    }
 }
 
 /// Looks at a dataset on the stick and on the server, and decides. `tell`: what is skipped is logged.
@@ -87,7 +100,7 @@ pub fn see(
         force: asked.force,
         equal: found.different == 0,
         since: found.since,
-        dirty: stick.superblock().dirty,
+        dirty: asked.dirty,
         unreadable: found.unreadable.is_some(),
         stick_time,
         server_time,

@@ -13,8 +13,9 @@ use super::Dataset;
 use super::decide::Since;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry};
-use crate::tree::manifest::{self, Header, Listed, Reader, State, Writer, path_order};
+use crate::tree::manifest::{self, Header, Listed, State, Writer, path_order};
 use crate::tree::same::{Limits, Same, same};
+use crate::tree::stream::Stream;
 
 /// The records of one stick.
 pub struct Records {
@@ -69,9 +70,9 @@ impl Records {
         let Some(base) = open_sound(dir, &base_name(dataset))? else {
             return Ok(known);
         };
-        let mut runs: Vec<&str> = known.pending.iter().filter_map(|stream| stream.run(dataset)).collect();
-        runs.extend(base.run(dataset));
-        runs.extend(base.reader.header().previous.as_deref());
+        let mut runs: Vec<&str> = known.pending.iter().filter_map(|stream| stream.run(dataset.name())).collect();
+        runs.extend(base.run(dataset.name()));
+        runs.extend(base.header().previous.as_deref());
         let named = on_stick.map(|header| header.runs.get(dataset.name()).map(String::as_str));
         match named {
             // The stick names a run that we know nothing of: an old copy of it, or another server wrote it since.
@@ -94,7 +95,7 @@ impl Records {
         let Some(dir) = &self.dir else {
             return Ok(None);
         };
-        Ok(open_sound(dir, &base_name(dataset))?.and_then(|base| base.run(dataset).map(str::to_owned)))
+        Ok(open_sound(dir, &base_name(dataset))?.and_then(|base| base.run(dataset.name()).map(str::to_owned)))
     }
 
     /// Starts a record (`next`, `before` or `planned`). It counts only after [`Records::promote`] or
@@ -103,7 +104,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn start(&self, dataset: Dataset, name: &str, run: &str) -> Result<Writer<File>> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         let header = Header {
             version: 1,
             state: State::Complete,
@@ -122,7 +123,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn end(&self, writer: Writer<File>) -> Result<()> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         writer.finish().and_then(|file| file.sync_all()).map_err(|error| Error::io("write in", dir.path(), error))
     }
 
@@ -132,7 +133,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn add_pending(&self, dataset: Dataset) -> Result<()> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         let name = dataset.name();
         let number = pending_names(dir, dataset)?.len();
         for half in ["before", "planned"] {
@@ -159,7 +160,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn promote(&self, dataset: Dataset) -> Result<()> {
-        let dir = self.dir()?;
+        let dir = self.to_write()?;
         let next = format!("{}.next", dataset.name());
         if dir.look(next.as_bytes())?.is_none() {
             return Ok(());
@@ -184,7 +185,12 @@ impl Records {
         }
     }
 
-    fn dir(&self) -> Result<&Dir> {
+    /// The directory of the records, if there is one.
+    pub fn dir(&self) -> Option<&Dir> {
+        self.dir.as_ref()
+    }
+
+    fn to_write(&self) -> Result<&Dir> {
         self.dir.as_ref().ok_or_else(|| Error::Failed {
             why: "a dry run wanted to write a record".to_owned(),
             next: "report it: this is a fault of the program",
@@ -239,42 +245,7 @@ fn open_sound(dir: &Dir, name: &[u8]) -> Result<Option<Stream>> {
         return Ok(None);
     }
     let (file, _) = dir.read(name)?;
-    Stream::new(file, dir, name).map(Some)
-}
-
-/// A record read in step with a walk.
-pub struct Stream {
-    reader: Reader<File>,
-    head: Option<Listed>,
-    shown: String,
-}
-
-impl Stream {
-    fn new(file: File, dir: &Dir, name: &[u8]) -> Result<Stream> {
-        let shown = dir.shown(name);
-        let unreadable = |source| Error::Unreadable { path: shown.clone(), source };
-        let mut reader = Reader::new(file).map_err(unreadable)?;
-        let head = reader.next_file().map_err(unreadable)?;
-        Ok(Stream { reader, head, shown })
-    }
-
-    fn run(&self, dataset: Dataset) -> Option<&str> {
-        self.reader.header().runs.get(dataset.name()).map(String::as_str)
-    }
-
-    /// The next file, looked at.
-    pub fn head(&self) -> Option<&Listed> {
-        self.head.as_ref()
-    }
-
-    /// The next file, taken.
-    ///
-    /// # Errors
-    /// `Unreadable`.
-    pub fn take(&mut self) -> Result<Option<Listed>> {
-        let next = self.reader.next_file().map_err(|source| Error::Unreadable { path: self.shown.clone(), source })?;
-        Ok(std::mem::replace(&mut self.head, next))
-    }
+    Stream::new(file, dir.shown(name), b"").map(Some)
 }
 
 /// What the records say of one path.
@@ -298,7 +269,7 @@ impl Known {
     /// # Errors
     /// `Unreadable`.
     pub fn before(&mut self, bound: Option<&[u8]>) -> Result<Option<(Vec<u8>, Remembered)>> {
-        let heads = self.base.iter().chain(&self.pending).filter_map(|stream| stream.head.as_ref());
+        let heads = self.base.iter().chain(&self.pending).filter_map(|stream| stream.head());
         let Some(first) = heads.map(|head| &head.path).min_by(|a, b| path_order(a, b)).cloned() else {
             return Ok(None);
         };
@@ -314,7 +285,7 @@ impl Known {
     /// # Errors
     /// `Unreadable`.
     pub fn at(&mut self, path: &[u8]) -> Result<Remembered> {
-        let take = |stream: &mut Stream| match &stream.head {
+        let take = |stream: &mut Stream| match stream.head() {
             Some(head) if head.path == path => stream.take(),
             _ => Ok(None),
         };

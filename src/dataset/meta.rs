@@ -5,7 +5,7 @@ use std::io::Read;
 use serde_json::{Map, Value};
 
 use crate::clock::{Belief, parse_rfc3339};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 
 /// Its name in a dataset's directory.
@@ -59,6 +59,19 @@ impl Meta {
         content.push(b'\n');
         content
     }
+}
+
+/// A dataset's `meta.json` as it stands, if it is a file of a size that it may have.
+///
+/// # Errors
+/// `Io`, `Unreadable`.
+pub fn bytes(dir: &Dir) -> Result<Option<Vec<u8>>> {
+    let Some((file, entry)) = dir.read_if_there(NAME)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::Unreadable { path: dir.shown(NAME), source })?;
+    Ok(Some(bytes).filter(|_| entry.size <= MAX_SIZE))
 }
 
 /// The keys of a `meta.json`; Windows' Notepad may have put a byte order mark in front.

@@ -3,11 +3,14 @@
 
 pub mod base;
 pub mod decide;
+pub mod dirt;
 pub mod history;
 pub mod meta;
 pub mod publish;
+pub mod receive;
 pub mod room;
 pub mod server;
+pub mod stage;
 pub mod survey;
 pub mod writeback;
 

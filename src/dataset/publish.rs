@@ -4,12 +4,9 @@
 //! (the next run removes it); after the exchange, the new dataset live and the old one in its undo place (the next run
 //! notes that it is done). At no instant is the live dataset missing or mixed.
 
-use std::fs::File;
-
 use log::info;
 
 use super::Dataset;
-use super::base::Stream;
 use super::history::Place;
 use super::meta::{self, Meta};
 use super::server::Server;
@@ -19,8 +16,9 @@ use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Copied, Ownership};
-use crate::tree::manifest::{Listed, Writer, path_order};
+use crate::tree::manifest::Listed;
 use crate::tree::same::{Limits, Same, same};
+use crate::tree::stream::Stream;
 use crate::tree::walk::{Step, Walk};
 
 /// What arrives on the server brings no owner, no setuid and no executable bit (SPEC 6).
@@ -39,6 +37,11 @@ pub struct Compare<'a> {
 }
 
 impl Compare<'_> {
+    /// The same once more, for a first part of the work that ends before the rest begins.
+    pub fn again(&mut self) -> Compare<'_> {
+        Compare { limits: self.limits, checksum: self.checksum, base: self.base.as_deref_mut() }
+    }
+
     /// Whether the two files of a step are the same, as the survey saw it.
     ///
     /// # Errors
@@ -63,10 +66,7 @@ impl Compare<'_> {
         let Some(base) = self.base.as_mut() else {
             return Ok(None);
         };
-        while base.head().is_some_and(|head| path_order(&head.path, path).is_lt()) {
-            base.take()?;
-        }
-        let Some(head) = base.head().filter(|head| head.path == path) else {
+        let Some(head) = base.find(path)? else {
             return Ok(None);
         };
         let unchanged = same((head.size, head.mtime), (entry.size, entry.mtime), self.limits) == Same::Yes;
@@ -74,19 +74,36 @@ impl Compare<'_> {
     }
 }
 
-/// Copies the dataset of the stick (or one that is kept) into the empty directory `to`; `list` gets its files as they are
-/// on the stick.
+impl Compare<'_> {
+    /// The hash of a step's left file, from the last common state or by reading it.
+    ///
+    /// # Errors
+    /// `Unreadable`, `Interrupted`.
+    pub fn hash_of(&mut self, walk: &Walk, left: &Entry) -> Result<[u8; 32]> {
+        match (self.known_hash(walk.path(), left)?, walk.left()) {
+            (Some(sha256), _) => Ok(sha256),
+            (None, Some(dir)) => copy::hash(dir, walk.name()),
+            (None, None) => Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" }),
+        }
+    }
+}
+
+/// Is told a file at a time.
+pub type Each<'a> = &'a mut dyn FnMut(&Listed) -> Result<()>;
+
+/// Copies the dataset of the stick (or one that is kept) into the empty directory `to`; `each` is told every file as it
+/// is on the stick.
 /// Files that the server's live dataset already has are linked, not copied. `meta.json` is not copied.
 ///
 /// # Errors
-/// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`.
+/// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`; those of `each`.
 pub fn build(
     stick: &Dir,
     live: Option<&Dir>,
     to: &Dir,
     owned: Ownership,
     mut compare: Compare<'_>,
-    mut list: Option<&mut Writer<File>>,
+    mut each: Option<Each<'_>>,
     progress: &mut Progress,
 ) -> Result<()> {
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
@@ -107,9 +124,8 @@ pub fn build(
             {
                 let right = right.filter(|right| right.kind == Kind::File);
                 let placed = place_file(&walk, left, right, target, owned, &compare, progress)?;
-                if let Some(list) = &mut list {
-                    let file = listed(&walk, left, placed, &mut compare)?;
-                    list.push(&file).map_err(|error| Error::io("write the list of", stick.path(), error))?;
+                if let Some(each) = &mut each {
+                    each(&listed(&walk, left, placed, &mut compare)?)?;
                 }
             }
             _ => {}

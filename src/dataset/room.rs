@@ -4,9 +4,10 @@ use log::warn;
 
 use super::Dataset;
 use super::history;
+use super::receive::Need;
 use super::server::Server;
 use super::survey::{Change, Survey};
-use super::writeback::{BATCH_BYTES, Order};
+use super::writeback::{ALL, BATCH_BYTES, Order};
 use crate::clock::Belief;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
@@ -44,6 +45,18 @@ pub fn on_server(
     if needed > free { Err(too_little("the server", dataset, needed, free)) } else { Ok(()) }
 }
 
+/// Makes sure that a terminal has room for a new generation beside its present one.
+///
+/// # Errors
+/// `Failed` with the needed and the free bytes.
+pub fn on_terminal(dir: &Dir, dataset: Dataset, need: &Need) -> Result<()> {
+    let unit = dir.room()?.f_frsize.max(1);
+    let blocks = need.files.saturating_add(need.dirs).saturating_mul(unit);
+    let needed = need.bytes.saturating_add(blocks).saturating_add(MARGIN);
+    let free = free(dir)?;
+    if needed > free { Err(too_little("the terminal", dataset, needed, free)) } else { Ok(()) }
+}
+
 /// Finds an order in which the server's files fit on the stick.
 ///
 /// # Errors
@@ -52,11 +65,16 @@ pub fn on_stick(stick: &Dir, dataset: Dataset, change: &Change, limits: Limits) 
     let unit = stick.room()?.f_frsize.max(1);
     let free = free(stick)?;
     let mut needed = 0;
-    for (delete_first, batch) in [(limits.windows_names, BATCH_BYTES), (true, BATCH_BYTES), (true, 0)] {
-        needed = stick_need(change, unit, batch);
-        let usable = if delete_first { free.saturating_add(change.freed) } else { free };
+    let fold = limits.windows_names;
+    for (delete_first, batch, clear) in
+        [(fold, ALL, false), (fold, BATCH_BYTES, false), (true, BATCH_BYTES, false), (true, 0, false), (true, 0, true)]
+    {
+        let order = Order { delete_first, batch, clear };
+        needed = stick_need(change, unit, order);
+        // What is written aside lies there beside what is deleted, whenever that is.
+        let usable = if delete_first && batch != ALL { free.saturating_add(change.freed) } else { free };
         if needed <= usable {
-            return Ok(Order { delete_first, batch });
+            return Ok(order);
         }
     }
     Err(too_little("the stick", dataset, needed, free.saturating_add(change.freed)))
@@ -64,9 +82,10 @@ pub fn on_stick(stick: &Dir, dataset: Dataset, change: &Change, limits: Limits) 
 
 /// *Pure.* What is taken at the fullest moment: the files' growth, a cluster for each that is begun, the manifest, and
 /// what of a batch lies beside the files that it replaces. All in bytes.
-fn stick_need(change: &Change, unit: u64, batch: u64) -> u64 {
+fn stick_need(change: &Change, unit: u64, order: Order) -> u64 {
     let clusters = change.files.saturating_add(change.dirs).saturating_mul(unit);
-    let beside = change.bytes.saturating_sub(change.growth).min(batch.saturating_add(change.largest));
+    let replaced = change.bytes.saturating_sub(change.growth);
+    let beside = if order.clear { 0 } else { replaced.min(order.batch.saturating_add(change.largest)) };
     let lists = change.files.saturating_mul(LIST_BYTES).saturating_add(4 * unit);
     change.growth.saturating_add(clusters).saturating_add(beside).saturating_add(lists)
 }
@@ -88,10 +107,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_stick_needs_only_the_growth_and_one_file_beside() {
+    fn the_fuller_the_stick_the_less_lies_beside() {
         let change = Change { files: 2, replaced: 2, bytes: 3000, growth: 10, largest: 2000, ..Change::default() };
-        assert_eq!(stick_need(&change, 0, 0), 10 + 2000 + 2 * LIST_BYTES);
-        assert_eq!(stick_need(&change, 0, BATCH_BYTES), 10 + 2990 + 2 * LIST_BYTES);
-        assert!(stick_need(&Change { bytes: u64::MAX, growth: u64::MAX, ..change }, 512, BATCH_BYTES) == u64::MAX);
+        let need = |batch, clear| stick_need(&change, 0, Order { delete_first: true, batch, clear });
+        let lists = 2 * LIST_BYTES;
+        assert_eq!(need(ALL, false), 10 + 2990 + lists);
+        assert_eq!(need(BATCH_BYTES, false), 10 + 2990 + lists);
+        assert_eq!(need(0, false), 10 + 2000 + lists);
+        assert_eq!(need(0, true), 10 + lists);
+        let huge = Change { bytes: u64::MAX, growth: u64::MAX, ..change };
+        assert_eq!(stick_need(&huge, 512, Order { delete_first: false, batch: ALL, clear: false }), u64::MAX);
     }
 }

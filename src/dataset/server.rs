@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use log::warn;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::Dataset;
@@ -141,12 +140,6 @@ impl Server {
         let belief = Belief::new(now, self.recorded("clock-seen")?, claimed, sure);
         if belief.believed {
             self.write_state("clock-seen", now)?;
-        } else {
-            warn!(
-                "the clock says {}, the newest record {}: it is not believed until it is synchronised or confirmed with \"toolmaster clock confirm\"",
-                clock.log_time(now),
-                clock.log_time(belief.newest)
-            );
         }
         Ok(belief)
     }
@@ -175,6 +168,7 @@ impl Server {
         let Some(state) = self.state.as_ref().filter(|_| !self.dry_run) else {
             return Ok(());
         };
+        let _lock = Lock::file(state, STATE_LOCK)?;
         atomic::write(state, name.as_bytes(), format!("{time}\n").as_bytes(), 0o600)
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::tree::copy;
 use crate::tree::same::{Folded, Limits, Same, same, unfit_name};
-use crate::tree::walk::{Side, Step, Walk};
+use crate::tree::walk::{Side, Step, UNREADABLE, Walk};
 
 /// Files that one side would get from the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub struct How<'a> {
 /// `Io`, `Unreadable` for the server's files, `Refused` for a stick that can't be walked.
 pub fn survey(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: How<'_>) -> Result<Survey> {
     let mut found = Survey { since: known.is_known().then(Since::default), ..Survey::default() };
-    let mut walk = Walk::new(stick, server)?;
+    let mut walk = Walk::new(stick, server)?.tolerant();
     let mut print = DefaultHasher::new();
     let mut folded = vec![Folded::default()];
     while let Some(step) = walk.step()? {
@@ -96,6 +96,7 @@ pub fn survey(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: 
                 folded.push(Folded::default());
             }
             Step::Leave => drop(folded.pop()),
+            Step::Skipped(_, UNREADABLE) => found.unreadable(&walk),
             Step::Skipped(side, what) => {
                 if how.tell {
                     let place = if side == Side::Left { "on the stick" } else { "on the server" };
@@ -245,6 +246,15 @@ impl Survey {
             count_base(remembered, since);
         }
         Ok(())
+    }
+
+    /// Something on the stick can't even be looked at: it differs, and the stick is doubtful. What is on record of it is
+    /// counted when its name is passed, on the server's side or as gone.
+    fn unreadable(&mut self, walk: &Walk) {
+        warn!("cannot read {} on the stick", walk.shown());
+        self.unreadable.get_or_insert_with(|| walk.shown());
+        self.stick_files += 1;
+        self.different += 1;
     }
 
     fn or_doubt<T>(&mut self, result: Result<T>) -> Result<Option<T>> {

@@ -1,7 +1,8 @@
-//! Makes the stick's dataset equal to the server's, in place.
+//! Makes the stick's dataset equal to the server's.
 //!
-//! Files are written under temporary names in `/.toolmaster/tmp` and flushed in batches before they get their own
-//! names, so a pulled stick holds whole old files and whole new ones. Which of them are ours is on record (`base.rs`)
+//! Files are written under temporary names in `/.toolmaster/tmp` and flushed before they get their own names: all of
+//! them at once where there is room (`stage.rs`), else in batches. So a pulled stick holds whole old files and whole
+//! new ones. Which of them are ours is on record (`base.rs`)
 //! before the first change; the next run finishes the work.
 
 use std::fs::File;
@@ -12,6 +13,7 @@ use log::warn;
 use super::base::Known;
 use super::meta;
 use super::publish::Compare;
+use super::stage::{make_way, settle, stage};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
@@ -22,9 +24,11 @@ use crate::tree::same::Limits;
 use crate::tree::walk::{Step, Walk};
 
 /// A stick has no owners of ours.
-const STICK: Ownership = Ownership { owner: None, file_mode: 0o644, dir_mode: 0o755 };
+pub const STICK: Ownership = Ownership { owner: None, file_mode: 0o644, dir_mode: 0o755 };
 /// Bytes written between two flushes; so much room is needed beside what is replaced.
 pub const BATCH_BYTES: u64 = 64 * 1024 * 1024;
+/// As [`Order::batch`]: everything is written aside before anything is renamed.
+pub const ALL: u64 = u64::MAX;
 /// Files between two flushes; each holds a descriptor of its directory.
 const BATCH_FILES: usize = 200;
 
@@ -35,6 +39,8 @@ pub struct Order {
     pub delete_first: bool,
     /// Bytes between two flushes.
     pub batch: u64,
+    /// What is replaced goes before its new content is written: the last resort of a full stick.
+    pub clear: bool,
 }
 
 /// The two trees and where temporary files go.
@@ -47,47 +53,63 @@ pub struct Sides<'a> {
     pub temp: &'a Dir,
 }
 
-/// Finds out whether a path was edited on a PC since writing was cut off; those are left alone.
-pub struct Keep<'a> {
-    /// Opens what is on record, from the start.
-    pub known: &'a dyn Fn() -> Result<Known>,
+/// Finds out, path by path in walk order, what was edited on a PC since writing was cut off; that is left alone.
+pub struct Edited {
+    /// What was on record before this run.
+    pub known: Known,
     /// What the stick's filesystem can keep.
     pub limits: Limits,
 }
 
-impl Keep<'_> {
-    fn edited(&self, known: &mut Known, walk_path: &[u8], entry: Option<&Entry>, dir: Option<&Dir>) -> Result<bool> {
-        while known.before(Some(walk_path))?.is_some() {}
-        let remembered = known.at(walk_path)?;
-        let name = walk_path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        remembered.changed_on_stick(known, entry, self.limits, || match dir {
-            Some(dir) => copy::hash(dir, name),
+impl Edited {
+    fn is(&mut self, walk: &Walk, right: Option<&Entry>) -> Result<bool> {
+        while self.known.before(Some(walk.path()))?.is_some() {}
+        let remembered = self.known.at(walk.path())?;
+        remembered.changed_on_stick(&self.known, right, self.limits, || match walk.right() {
+            Some(dir) => copy::hash(dir, walk.name()),
             None => Err(Error::Interrupted),
         })
     }
 }
 
-/// Carries it out; `list` gets the files as they are on the stick afterwards.
+/// Carries it out; `list` gets the files as they are on the stick afterwards. `mark` is called before the stick's
+/// dataset is touched. `edited`: what was edited is to be left alone; one for each of the two passes.
 ///
 /// # Errors
-/// `Io`, `Unreadable`, `Busy`, `Interrupted`; then the stick is half-done, and on record as such.
+/// `Io`, `Unreadable`, `Busy`, `Interrupted`; then the stick is half-done, and marked as such. Those of `mark`.
 pub fn run(
     sides: &Sides<'_>,
     order: Order,
     mut compare: Compare<'_>,
-    keep: Option<&Keep<'_>>,
+    edited: Option<[Edited; 2]>,
     list: &mut Writer<File>,
+    mark: &dyn Fn() -> Result<()>,
     progress: &mut Progress,
 ) -> Result<()> {
+    let aside =
+        if order.batch == ALL && edited.is_none() { Some(sides.temp.make(b"next", STICK.dir_mode)?) } else { None };
+    if let Some(aside) = &aside {
+        let mut each = |file: &Listed| push(list, file, sides.stick);
+        stage(sides.server, sides.stick, aside, STICK, compare.again(), &mut each, progress)?;
+    }
+    mark()?;
+    let [mut copies, mut deletions] = edited.map_or([None, None], |passes| passes.map(Some));
     if order.delete_first {
-        delete(sides, keep)?;
+        delete(sides, deletions.as_mut())?;
         sides.temp.sync_all()?;
     }
-    copy_all(sides, order.batch, &mut compare, keep, list, progress)?;
+    match &aside {
+        Some(aside) => settle(aside, sides.stick, STICK)?,
+        None => copy_all(sides, order, &mut compare, copies.as_mut(), list, progress)?,
+    }
     if !order.delete_first {
-        delete(sides, keep)?;
+        delete(sides, deletions.as_mut())?;
     }
     sides.temp.sync_all()
+}
+
+fn push(list: &mut Writer<File>, file: &Listed, stick: &Dir) -> Result<()> {
+    list.push(file).map_err(|error| Error::io("write the list of", stick.path(), error))
 }
 
 /// Files that lie under temporary names until the next flush.
@@ -95,7 +117,7 @@ struct Batch<'a> {
     temp: &'a Dir,
     staged: Vec<(Rc<Dir>, Vec<u8>)>,
     bytes: u64,
-    limit: u64,
+    order: Order,
 }
 
 impl Batch<'_> {
@@ -119,14 +141,13 @@ impl Batch<'_> {
 
 fn copy_all(
     sides: &Sides<'_>,
-    limit: u64,
+    order: Order,
     compare: &mut Compare<'_>,
-    keep: Option<&Keep<'_>>,
+    mut edited: Option<&mut Edited>,
     list: &mut Writer<File>,
     progress: &mut Progress,
 ) -> Result<()> {
-    let mut known = keep.map(|keep| (keep.known)()).transpose()?;
-    let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, limit };
+    let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, order };
     let mut targets = vec![Some(Rc::new(sides.stick.again()?))];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
     while let Some(step) = walk.step()? {
@@ -134,7 +155,7 @@ fn copy_all(
         match (step, target) {
             (Step::Enter { left: Some(_), right }, Some(target)) => {
                 if right.is_none() {
-                    clear_for(&target, walk.name(), Kind::Dir)?;
+                    make_way(&target, walk.name(), Kind::Dir)?;
                 }
                 targets.push(Some(Rc::new(target.make(walk.name(), STICK.dir_mode)?)));
             }
@@ -144,12 +165,12 @@ fn copy_all(
                 if walk.path() != meta::NAME =>
             {
                 let right = right.filter(|right| right.kind == Kind::File);
-                let edited = match (keep, &mut known) {
-                    (Some(keep), Some(known)) => keep.edited(known, walk.path(), right.as_ref(), walk.right())?,
-                    _ => false,
+                let edited = match &mut edited {
+                    Some(edited) => edited.is(&walk, right.as_ref())?,
+                    None => false,
                 };
                 let file = one_file(&walk, left, right, edited, &target, &mut batch, compare, progress)?;
-                list.push(&file).map_err(|error| Error::io("write the list of", sides.stick.path(), error))?;
+                push(list, &file, sides.stick)?;
             }
             _ => {}
         }
@@ -183,36 +204,28 @@ fn one_file(
         _ => None,
     };
     if edited || there.is_some() {
-        let sha256 = match compare.known_hash(walk.path(), &left)? {
-            Some(sha256) => sha256,
-            None => copy::hash(server, name)?,
-        };
-        return Ok(listed(there.unwrap_or(left), sha256));
+        return Ok(listed(there.unwrap_or(left), compare.hash_of(walk, &left)?));
     }
     if right.is_none() {
-        clear_for(target, name, Kind::File)?;
+        make_way(target, name, Kind::File)?;
+    } else if batch.order.clear {
+        target.remove(name)?;
     }
     let temp_name = Batch::temp_name(batch.staged.len());
     let copied = copy::copy(server, name, batch.temp, &temp_name, STICK, progress)?;
     batch.staged.push((Rc::clone(target), name.to_vec()));
     batch.bytes = batch.bytes.saturating_add(copied.entry.size);
-    if batch.bytes >= batch.limit || batch.staged.len() >= BATCH_FILES {
+    if batch.bytes >= batch.order.batch || batch.staged.len() >= BATCH_FILES {
         batch.flush()?;
     }
     Ok(listed(copied.entry, copied.sha256))
 }
 
-/// Removes what is in the way of a file or directory: something of another kind with its name.
-fn clear_for(target: &Dir, name: &[u8], kind: Kind) -> Result<()> {
-    match target.look(name)? {
-        Some(entry) if entry.kind != kind => remove::tree(target, name),
-        _ => Ok(()),
-    }
-}
-
-/// Removes from the stick what the server does not have.
-fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
-    let mut known = keep.map(|keep| (keep.known)()).transpose()?;
+/// Removes from the stick what the server does not have, but for what was edited.
+///
+/// # Errors
+/// `Io`, `Interrupted`.
+pub fn delete(sides: &Sides<'_>, mut edited: Option<&mut Edited>) -> Result<()> {
     let mut only_on_stick = vec![false];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
     while let Some(step) = walk.step()? {
@@ -222,7 +235,7 @@ fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
                 if only_on_stick.pop() == Some(true)
                     && let Some(parent) = walk.right()
                     && !remove::dir_with_droppings(parent, walk.name())?
-                    && keep.is_none()
+                    && edited.is_none()
                 {
                     warn!("left on the stick: {}: something is in it that is not ours to delete", walk.shown());
                 }
@@ -230,9 +243,9 @@ fn delete(sides: &Sides<'_>, keep: Option<&Keep<'_>>) -> Result<()> {
             Step::File { left, right: Some(right @ Entry { kind: Kind::File, .. }) }
                 if left.is_none_or(|left| left.kind != Kind::File) && walk.path() != meta::NAME =>
             {
-                let edited = match (keep, &mut known) {
-                    (Some(keep), Some(known)) => keep.edited(known, walk.path(), Some(&right), walk.right())?,
-                    _ => false,
+                let edited = match &mut edited {
+                    Some(edited) => edited.is(&walk, Some(&right))?,
+                    None => false,
                 };
                 if let Some(parent) = walk.right().filter(|_| !edited) {
                     parent.remove(walk.name())?;

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod block;
 pub mod dir;
+pub mod entry;
 pub mod jobs;
 pub mod journal;
 pub mod lock;

@@ -2,13 +2,13 @@
 //! [`Stick`] (label and role proven) → [`WritableStick`]. Whatever writes takes the last one, so code that writes
 //! can't be reached without proof, and a dry run, which stops at `Stick`, can't write.
 
-use std::io::Read;
 use std::path::Path;
 
 use log::info;
 
+use super::control::{CONTROL, MANIFEST, header, role_trouble};
 use super::probe::{FsType, Superblock, probe};
-use super::role::{MAX_ROLE, Role, word};
+use super::role::Role;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::os::atomic;
@@ -18,13 +18,10 @@ use crate::os::lock::Lock;
 use crate::os::mount::{Mount, clear_the_way, write_protected};
 use crate::settings::Settings;
 use crate::text::Shown;
-use crate::tree::manifest::{self, Header};
+use crate::tree::manifest::Header;
 use crate::tree::remove;
 use crate::tree::same::Limits;
 
-const CONTROL: &[u8] = b".toolmaster";
-const ROLE: &[u8] = b"role";
-const MANIFEST: &[u8] = b"manifest.json";
 const TEMP: &[u8] = b"tmp";
 
 /// A device whose superblock has been read by our own prober. It is locked.
@@ -134,18 +131,10 @@ impl Mounted {
     }
 
     fn check_role(&self) -> Result<()> {
-        let expected = self.role.word();
-        let device = &self.probed.block.path;
-        let missing = || refused(device, "it has no readable /.toolmaster/role", "plug in the right stick");
-        let control = self.root.sub(CONTROL).ok().flatten().ok_or_else(missing)?;
-        let (file, _) = control.read(ROLE).map_err(|_| missing())?;
-        let mut bytes = Vec::new();
-        file.take(MAX_ROLE).read_to_end(&mut bytes).map_err(|_| missing())?;
-        if word(&bytes) == Some(expected) {
-            return Ok(());
+        match role_trouble(&self.root, self.role) {
+            None => Ok(()),
+            Some(why) => Err(refused(&self.probed.block.path, &why, "plug in the right stick")),
         }
-        let said = Shown(bytes.trim_ascii()).to_string();
-        Err(refused(device, &format!("its role is \"{said}\", not \"{expected}\""), "plug in the right stick"))
     }
 }
 
@@ -171,9 +160,7 @@ impl Stick {
 
     /// The first line of its manifest, if it has one that can be read.
     pub fn manifest(&self) -> Option<Header> {
-        let control = self.0.root.sub(CONTROL).ok().flatten()?;
-        let (file, _) = control.read_if_there(MANIFEST).ok().flatten()?;
-        manifest::Reader::new(file).ok().map(|reader| reader.header().clone())
+        header(&self.0.root)
     }
 
     /// Unmounts it.
@@ -296,15 +283,21 @@ pub fn find(role: Role, settings: &Settings) -> Result<std::path::PathBuf> {
         };
         probe(&mut &file).is_ok_and(|superblock| superblock.label == label)
     };
-    let mut found: Vec<_> = block::list().into_iter().filter(has_label).collect();
-    match (found.pop(), found.len()) {
-        (Some(device), 0) => {
-            info!("found {} on {}", label, device.display());
-            Ok(device)
+    let found: Vec<_> = block::list().into_iter().filter(has_label).collect();
+    match &found[..] {
+        [device] => {
+            info!("found {label} on {}", device.display());
+            Ok(device.clone())
         }
-        (None, _) => {
+        [] => {
             Err(Error::NoSource { why: format!("no stick with the label {label} is plugged in"), next: "plug it in" })
         }
-        (Some(_), _) => Err(Error::Usage(format!("several sticks with the label {label}: name one with --device"))),
+        several => {
+            let names: Vec<_> = several.iter().map(|device| device.display().to_string()).collect();
+            Err(Error::Usage(format!(
+                "several sticks with the label {label}: name one with --device ({})",
+                names.join(", ")
+            )))
+        }
     }
 }

@@ -48,6 +48,13 @@ pub struct Header {
     pub previous: Option<String>,
 }
 
+impl Header {
+    /// Whether the files are all there.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::Complete
+    }
+}
+
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {

@@ -4,4 +4,5 @@ pub mod copy;
 pub mod manifest;
 pub mod remove;
 pub mod same;
+pub mod stream;
 pub mod walk;

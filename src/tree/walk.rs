@@ -10,6 +10,9 @@ use crate::tree::same::is_dropping;
 /// Deeper than any dataset that people make; a bound for the descriptors held open (two a level).
 const MAX_DEPTH: usize = 100;
 
+/// What a tolerant walk says of a name or directory of the left tree that the system can't read.
+pub const UNREADABLE: &str = "can't be read";
+
 /// One of the two trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -38,7 +41,8 @@ pub enum Step {
     },
     /// All of the directory that was entered last has been met.
     Leave,
-    /// Something that is neither file nor directory, or lies on another filesystem: never followed, never copied.
+    /// Something that is neither file nor directory, or lies on another filesystem: never followed, never copied. In
+    /// a tolerant walk also what can't be looked at ([`UNREADABLE`]).
     Skipped(Side, &'static str),
 }
 
@@ -47,6 +51,7 @@ pub struct Walk {
     levels: Vec<Level>,
     path: Vec<u8>,
     next: Next,
+    tolerant: bool,
 }
 
 /// What the next step begins with.
@@ -92,7 +97,14 @@ impl Walk {
     pub fn new(left: Option<&Dir>, right: Option<&Dir>) -> Result<Walk> {
         let list = |dir: Option<&Dir>| dir.map(|dir| dir.again().and_then(Listed::new)).transpose();
         let root = Level { left: list(left)?, right: list(right)?, path_len: 0 };
-        Ok(Walk { levels: vec![root], path: Vec::new(), next: Next::Name })
+        Ok(Walk { levels: vec![root], path: Vec::new(), next: Next::Name, tolerant: false })
+    }
+
+    /// Goes on where the left tree can't be read, and says so by a step. Without this it is an error, so that nothing
+    /// is ever deleted or replaced because it was overlooked.
+    pub fn tolerant(mut self) -> Walk {
+        self.tolerant = true;
+        self
     }
 
     /// The path of the last step, below the roots; of `Leave` that of the directory left.
@@ -132,7 +144,11 @@ impl Walk {
                 self.next = Next::Open(left, right);
                 return Ok(Some(Step::Enter { left, right }));
             }
-            Next::Open(left, right) => self.enter(left, right)?,
+            Next::Open(left, right) => {
+                if self.enter(left, right)? {
+                    return Ok(Some(Step::Skipped(Side::Left, UNREADABLE)));
+                }
+            }
         }
         loop {
             let Some(level) = self.levels.last_mut() else {
@@ -172,17 +188,18 @@ impl Walk {
     }
 
     fn look(&self, side: Side, there: bool) -> Result<Option<Entry>> {
-        let listed =
-            self.levels.last().and_then(|level| if side == Side::Left { &level.left } else { &level.right }.as_ref());
-        let Some(listed) = listed.filter(|_| there) else {
-            return Ok(None);
-        };
-        let entry = listed.dir.look(self.name())?;
-        Ok(entry.map(
-            |entry| {
-                if entry.dev == listed.dev { entry } else { Entry { kind: Kind::Other("mount point"), ..entry } }
-            },
-        ))
+        let level = self.levels.last();
+        let listed = level.and_then(|level| if side == Side::Left { &level.left } else { &level.right }.as_ref());
+        let Some(listed) = listed.filter(|_| there) else { return Ok(None) };
+        match listed.dir.look(self.name()) {
+            Ok(Some(entry)) if entry.dev != listed.dev => Ok(Some(Entry { kind: Kind::Other("mount point"), ..entry })),
+            Err(_) if self.tolerant && side == Side::Left => {
+                let kind = Kind::Other(UNREADABLE);
+                Ok(Some(Entry { kind, size: 0, mtime: 0, ino: 0, dev: listed.dev, mode: 0, owner: (0, 0) }))
+            }
+            Err(error) => Err(error.unreadable()),
+            entry => entry,
+        }
     }
 
     /// After a skipped name the same name on the other side is still to be met.
@@ -196,7 +213,8 @@ impl Walk {
         }
     }
 
-    fn enter(&mut self, left: Option<Entry>, right: Option<Entry>) -> Result<()> {
+    /// Opens what was given out. `true`: the left directory can't be read, and the walk goes on without it.
+    fn enter(&mut self, left: Option<Entry>, right: Option<Entry>) -> Result<bool> {
         if self.levels.len() >= MAX_DEPTH {
             return Err(Error::Refused {
                 why: format!("{} lies deeper than {MAX_DEPTH} directories", self.shown()),
@@ -207,10 +225,13 @@ impl Walk {
             (Some(Entry { kind: Kind::Dir, .. }), Some(dir)) => dir.sub(self.name())?.map(Listed::new).transpose(),
             _ => Ok(None),
         };
-        let level =
-            Level { left: open(left, self.left())?, right: open(right, self.right())?, path_len: self.path.len() };
-        self.levels.push(level);
-        Ok(())
+        let (left, unreadable) = match open(left, self.left()) {
+            Err(_) if self.tolerant => (None, true),
+            left => (left.map_err(Error::unreadable)?, false),
+        };
+        let right = open(right, self.right())?;
+        self.levels.push(Level { left, right, path_len: self.path.len() });
+        Ok(unreadable)
     }
 }
 

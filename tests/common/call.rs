@@ -27,7 +27,7 @@ pub struct Call<'a> {
     arguments: Vec<OsString>,
     name: Option<&'a str>,
     variables: Vec<(&'a str, OsString)>,
-    memory: Option<u64>,
+    through: Vec<OsString>,
     systemd: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Call<'a> {
     pub fn new(server: &'a Server, arguments: &[&str], stick: Option<&'a Stick>) -> Self {
         let job = arguments.first().map(|argument| (*argument).to_owned()).unwrap_or_default();
         let arguments = arguments.iter().map(|argument| (*argument).into()).collect();
-        Call { server, job, stick, arguments, name: None, variables: vec![], memory: None, systemd: false }
+        Call { server, job, stick, arguments, name: None, variables: vec![], through: vec![], systemd: false }
     }
 
     /// One more argument.
@@ -78,7 +78,13 @@ impl<'a> Call<'a> {
 
     /// With that many MiB of address space at most.
     pub fn memory(mut self, mib: u64) -> Self {
-        self.memory = Some(mib << 20);
+        self.through = vec!["prlimit".into(), format!("--as={}", mib << 20).into()];
+        self
+    }
+
+    /// Through a shell that prepares something and then executes `"$@"`.
+    pub fn through_shell(mut self, script: &str) -> Self {
+        self.through = ["sh", "-euc", script, "sh"].map(Into::into).into();
         self
     }
 
@@ -114,7 +120,9 @@ impl<'a> Call<'a> {
         run.check(dry);
         if let Some(stick) = stick {
             assert!(!stick.is_mounted(), "the stick is still mounted\n{run}");
-            assert_no_leftovers(stick);
+            if !dry {
+                assert_no_leftovers(stick);
+            }
         }
         run
     }
@@ -142,10 +150,7 @@ impl<'a> Call<'a> {
     }
 
     fn command(&self) -> Command {
-        let mut words: Vec<OsString> = vec![];
-        if let Some(bytes) = self.memory {
-            words.extend(["prlimit".into(), format!("--as={bytes}").into()]);
-        }
+        let mut words = self.through.clone();
         words.push(BINARY.into());
         words.extend(self.arguments.iter().cloned());
         let mut command = Command::new(&words[0]);

@@ -4,7 +4,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ pub mod undo;
 pub use call::Call;
 pub use server::{Run, Server};
 pub use stick::Stick;
-pub use tree::Tree;
+pub use tree::{Tree, assert_unchanged};
 
 /// A day in seconds.
 pub const DAY: i64 = 86_400;
@@ -39,7 +39,7 @@ pub fn files<const N: usize>(list: [(&str, &str); N]) -> BTreeMap<String, String
 pub fn tool(program: &str, arguments: &[&str]) -> String {
     let package = match program {
         "mkfs.ext4" | "debugfs" | "dumpe2fs" => "e2fsprogs",
-        "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" => "util-linux",
+        "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" | "partx" => "util-linux",
         "sfdisk" => "fdisk",
         "mkfs.vfat" => "dosfstools",
         other => other,
@@ -96,4 +96,33 @@ pub fn kept(server: &Server, side: &str, dataset: &str) -> Option<(Tree, bool)> 
         assert_eq!(record["acknowledged"], false, "nobody has seen it yet");
         (record["side"] == side).then(|| (run.sub(dataset), record["lost"].as_bool().unwrap()))
     })
+}
+
+/// How many entries there are below a directory that may vanish meanwhile.
+pub fn entries(directory: &Path) -> usize {
+    let Ok(list) = std::fs::read_dir(directory) else {
+        return 0;
+    };
+    list.flatten().map(|entry| 1 + if entry.path().is_dir() { entries(&entry.path()) } else { 0 }).sum()
+}
+
+/// Waits until the run has written many entries to the stick, and stops it there.
+pub fn stop_in_write_back(run: &mut call::Running, stick: &Stick) -> PathBuf {
+    let mut before = None;
+    run.until("it writes to the stick", || {
+        let Some(place) = stick.mountpoint() else {
+            return false;
+        };
+        let now = entries(&place);
+        now > *before.get_or_insert(now) + 50
+    });
+    run.signal(rustix::process::Signal::STOP);
+    stick.mountpoint().expect("stopped while the stick is mounted")
+}
+
+/// Adds many small files.
+pub fn add_many(tree: &Tree, count: usize) {
+    for number in 0..count {
+        tree.file(format!("many/{number}.csv"), format!("{number}").repeat(50), ago(60));
+    }
 }

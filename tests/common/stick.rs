@@ -82,7 +82,10 @@ impl Stick {
 
     /// A copy whose partitions are devices too; see [`Stick::partition`].
     pub fn partitioned(&self) -> Stick {
-        self.copied(&["--partscan"])
+        let stick = self.copied(&["--partscan"]);
+        // A kernel without partition tables of its own is told what they say.
+        tool("partx", &["--update", stick.device()]);
+        stick
     }
 
     fn copied(&self, options: &[&str]) -> Stick {
@@ -150,6 +153,13 @@ impl Stick {
     /// Where this device is mounted below `/run/toolmaster`.
     pub fn mountpoint(&self) -> Option<PathBuf> {
         mountpoint_of(self.device())
+    }
+
+    /// Whether it is mounted for writing, anywhere here.
+    pub fn is_writable(&self) -> bool {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let start = format!("{} ", self.device());
+        mounts.lines().any(|line| line.starts_with(&start) && line.contains(" ext4 rw,"))
     }
 
     /// Whether it is mounted there.

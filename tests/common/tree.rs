@@ -148,9 +148,23 @@ impl Tree {
     }
 }
 
+/// Two snapshots are the same; shows the lines that are not.
+pub fn assert_unchanged(before: &str, after: &str) {
+    let only = |one: &str, other: &str| {
+        let other: std::collections::BTreeSet<&str> = other.lines().collect();
+        one.lines().filter(|line| !other.contains(line)).map(|line| format!("  {line}\n")).collect::<String>()
+    };
+    assert!(before == after, "before:\n{}after:\n{}", only(before, after), only(after, before));
+}
+
 /// Sets a file's mtime, and its atime a day before.
 pub fn set_mtime(path: &Path, mtime: i64) {
-    let stamp = |seconds| Timespec { tv_sec: seconds, tv_nsec: 0 };
+    set_mtime_exactly(path, mtime, 0);
+}
+
+/// The same with nanoseconds.
+pub fn set_mtime_exactly(path: &Path, mtime: i64, nanoseconds: i64) {
+    let stamp = |seconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
     let times = Timestamps { last_access: stamp(mtime - super::DAY), last_modification: stamp(mtime) };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
@@ -177,7 +191,8 @@ fn walk(root: &Path, below: &Path, see: &mut impl FnMut(&Path, &Path, &fs::Metad
     }
 }
 
-fn read_quietly(path: &Path) -> Vec<u8> {
+/// Reads a file and leaves its atime alone.
+pub fn read_quietly(path: &Path) -> Vec<u8> {
     let noatime = OFlags::NOATIME.bits().cast_signed();
     let mut file = fs::OpenOptions::new().read(true).custom_flags(noatime).open(path).unwrap();
     let mut bytes = Vec::new();

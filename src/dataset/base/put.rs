@@ -2,7 +2,7 @@
 //! and no edit. To the next ingest it is a change since the last common state, exactly as if somebody had edited the
 //! stick: so that state stays as it is, and the ingest takes the stick's files.
 
-use super::{Dataset, Dir, Header, Known, Records, Result, Stream, open_sound, pending_names};
+use super::{Dataset, Header, Known, Records, Result, Stream, open_sound, pending_names};
 
 /// Named as a pending record, because it ends with them: at the next common state.
 fn put_name(dataset: Dataset) -> Vec<u8> {
@@ -16,7 +16,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn settle_put(&self, dataset: Dataset) -> Result<()> {
-        let dir: &Dir = self.dir()?;
+        let dir = self.to_write()?;
         let put = put_name(dataset);
         dir.rename(format!("{}.next", dataset.name()).as_bytes(), dir, &put)?;
         dir.sync()?;

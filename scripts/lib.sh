@@ -1,0 +1,47 @@
+# shellcheck shell=bash
+# What the scripts of this folder share. Read with `.`, from the project's root.
+
+PI_TARGET=aarch64-unknown-linux-musl
+export PATH=$PATH:/usr/sbin:/sbin # where Debian has mkfs and losetup, not in a user's PATH
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    die "this needs root and there is no sudo -> run it as root: $*"
+  fi
+}
+
+# need_packages PACKAGE…: installs those Debian packages that are missing.
+need_packages() {
+  local package missing=()
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  printf 'Installing Debian packages: %s\n' "${missing[*]}"
+  as_root apt-get update -qq || die "the list of Debian packages can't be had -> connect this machine to a mirror, or install by hand: ${missing[*]}"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" ||
+    die "these Debian packages can't be installed: ${missing[*]}"
+}
+
+# Rust, and the C linker that it needs for programs of this machine (for the Pi it brings its own).
+need_rust() {
+  need_packages gcc libc6-dev
+  command -v cargo >/dev/null || PATH=$PATH:$HOME/.cargo/bin
+  command -v cargo >/dev/null || die "cargo is missing -> install Rust with rustup, then run this again"
+}
+
+need_pi_target() {
+  [ ! -d "$(rustc --print sysroot)/lib/rustlib/$PI_TARGET/lib" ] || return 0
+  command -v rustup >/dev/null || die "Rust's library for $PI_TARGET is missing and there is no rustup -> install Rust with rustup"
+  rustup target add "$PI_TARGET" ||
+    die "Rust's library for $PI_TARGET can't be downloaded -> connect this machine and run: rustup target add $PI_TARGET"
+}

@@ -1,0 +1,144 @@
+//! SPEC 6 and 8: a stick that is pulled while the server's data is written to it, and comes back.
+//!
+//! How it is pulled: the run is stopped in the middle of its writing, the medium is copied as it is then, the run is killed
+//! and its mount taken away. The copy is the stick that comes back; whoever mounts it replays its journal.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use common::{Server, Stick, Tree, add_many, ago, assert_unchanged, in_step, kept, stop_in_write_back};
+use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
+
+type Files = BTreeMap<String, String>;
+
+/// The files that the server has more than the stick.
+const MANY: usize = 600;
+
+/// Runs an ingest that writes to the stick, and pulls the stick in the middle of it.
+fn pull(server: &Server, stick: &Stick) -> Stick {
+    let mut run = server.run(stick).start();
+    let place = stop_in_write_back(&mut run, stick);
+    rustix::fs::syncfs(fs::File::open(&place).unwrap()).unwrap();
+    let pulled = stick.copy();
+    run.signal(Signal::KILL);
+    run.reap();
+    rustix::mount::unmount(&place, UnmountFlags::DETACH).unwrap();
+    pulled
+}
+
+/// A server that changed `b.csv`, removed `sub` and got many files since it met the stick, which was pulled on the way.
+fn pulled() -> (Server, Stick) {
+    let (server, stick) = in_step();
+    server.master().file("b.csv", "server", ago(60)).file("d.csv", "d1", ago(60));
+    add_many(&server.master(), MANY);
+    let pulled = pull(&server, &stick);
+    (server, pulled)
+}
+
+/// Says what differs, not all there is.
+fn assert_same(found: &Files, expected: &Files) {
+    let missing: Vec<_> = expected.iter().filter(|(name, text)| found.get(*name) != Some(*text)).take(5).collect();
+    let more: Vec<_> = found.iter().filter(|(name, text)| expected.get(*name) != Some(*text)).take(5).collect();
+    assert!(missing.is_empty() && more.is_empty(), "expected, but not there: {missing:?}; there instead: {more:?}");
+}
+
+fn master_on(stick: &Stick) -> Files {
+    stick.read(|root| root.sub("master").files())
+}
+
+/// What a PC does with it.
+fn edit(stick: &Stick, change: impl FnOnce(&Tree)) {
+    stick.edit(|root| {
+        let master = root.sub("master");
+        assert!(master.files().len() < MANY, "it was to be pulled before all was written");
+        change(&master);
+    });
+}
+
+#[test]
+fn it_is_finished_when_it_is_plugged_in_again() {
+    let (server, stick) = pulled();
+    let expected = server.master().files();
+    server.run(&stick).done();
+    assert_same(&server.master().files(), &expected);
+    assert_same(&master_on(&stick), &expected);
+    let again = server.run(&stick).flag("--dry-run").done();
+    assert_eq!(again.plan(), [""; 0], "{again}");
+}
+
+#[test]
+fn edits_made_on_a_pc_arrive_and_the_rest_is_finished() {
+    let (server, stick) = pulled();
+    edit(&stick, |master| {
+        // One that the write-back leaves alone, one that it replaces or replaced, a new one, one deleted.
+        master.file("a.csv", "edited on the PC", ago(30)).file("b.csv", "edited there too", ago(30));
+        master.file("new.csv", "made there", ago(30)).remove("sub/c.csv");
+    });
+    let mut expected = server.master().files();
+    server.run(&stick).done();
+    for (name, text) in [("a.csv", "edited on the PC"), ("b.csv", "edited there too"), ("new.csv", "made there")] {
+        expected.insert(name.to_owned(), text.to_owned());
+    }
+    expected.remove("sub/c.csv");
+    assert_same(&server.master().files(), &expected);
+    assert_same(&master_on(&stick), &expected);
+    let (old, _) = kept(&server, "server", "master").expect("the server's dataset is kept");
+    assert_eq!(old.text("b.csv"), "server");
+}
+
+#[test]
+fn it_gets_what_the_server_has_by_then() {
+    let (server, stick) = pulled();
+    server.master().file("b.csv", "later", ago(20)).remove("d.csv").file("many/3.csv", "later too", ago(20));
+    let expected = server.master().files();
+    server.run(&stick).done();
+    assert_same(&server.master().files(), &expected);
+    assert_same(&master_on(&stick), &expected);
+}
+
+#[test]
+fn it_may_be_pulled_again() {
+    let (server, stick) = pulled();
+    add_many(&server.master().sub("more"), MANY);
+    let expected = server.master().files();
+    let stick = pull(&server, &stick);
+    server.run(&stick).done();
+    assert_same(&server.master().files(), &expected);
+    assert_same(&master_on(&stick), &expected);
+}
+
+#[test]
+fn a_half_written_stick_does_not_win_by_force() {
+    let (server, stick) = pulled();
+    let expected = server.master().files();
+    server.run(&stick).flag("--force").done();
+    assert_same(&server.master().files(), &expected);
+    assert_same(&master_on(&stick), &expected);
+}
+
+#[test]
+fn a_dry_run_in_between_changes_nothing() {
+    let (server, stick) = pulled();
+    let before = (server.tree().snapshot_of_inodes(), stick.bytes());
+    server.run(&stick).flag("--dry-run").finish();
+    assert_unchanged(&before.0, &server.tree().snapshot_of_inodes());
+    assert!(stick.bytes() == before.1);
+}
+
+#[test]
+fn another_stick_in_between_is_not_disturbed() {
+    let (server, stick) = pulled();
+    let other = Stick::ingest();
+    other.edit(|root| common::sample(root, ago(7000)));
+    server.run(&other).done().outcome("master", "server wins");
+    let expected = server.master().files();
+    assert_same(&master_on(&other), &expected);
+    server.run(&stick).done();
+    assert_same(&server.master().files(), &expected);
+    assert_same(&master_on(&stick), &expected);
+}
