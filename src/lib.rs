@@ -45,6 +45,7 @@ enum Command {
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
     Log(cmd::log::Args),
+    Undo(cmd::undo::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -123,6 +124,7 @@ fn run(command: &Command) -> u8 {
         Command::DistExport(args) => ("tool-dist-export", Some("usb_dist_export.log").filter(|_| !args.dry_run)),
         Command::DistSync(args) => ("tool-dist-sync", Some("usb_dist_sync.log").filter(|_| !args.dry_run)),
         Command::Stick(_) | Command::Clock(_) | Command::Log(_) => ("toolmaster", None),
+        Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
     };
     journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
     let env = Env { settings, clock };
@@ -133,6 +135,7 @@ fn run(command: &Command) -> u8 {
         Command::Stick(args) => cmd::stick::run(args, &env),
         Command::Clock(args) => cmd::clock::run(args, &env),
         Command::Log(args) => cmd::log::run(args),
+        Command::Undo(args) => cmd::undo::run(args, &env),
     };
     match result {
         Ok(()) => 0,

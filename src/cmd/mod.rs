@@ -6,8 +6,10 @@ pub mod dist_sync;
 pub mod hooks;
 pub mod ingest;
 pub mod log;
+pub mod plan;
 pub mod replace;
 pub mod stick;
+pub mod undo;
 pub mod verdict;
 
 use std::path::{Path, PathBuf};

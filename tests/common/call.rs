@@ -22,6 +22,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// A command line with its surroundings.
 pub struct Call<'a> {
     server: &'a Server,
+    job: String,
     stick: Option<&'a Stick>,
     arguments: Vec<OsString>,
     name: Option<&'a str>,
@@ -33,8 +34,9 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A command line on a server; with the stick that it is about, that one is looked at afterwards.
     pub fn new(server: &'a Server, arguments: &[&str], stick: Option<&'a Stick>) -> Self {
+        let job = arguments.first().map(|argument| (*argument).to_owned()).unwrap_or_default();
         let arguments = arguments.iter().map(|argument| (*argument).into()).collect();
-        Call { server, stick, arguments, name: None, variables: vec![], through: vec![], systemd: false }
+        Call { server, job, stick, arguments, name: None, variables: vec![], through: vec![], systemd: false }
     }
 
     /// One more argument.
@@ -97,7 +99,10 @@ impl<'a> Call<'a> {
         let (dry, force) = (self.has("--dry-run"), self.has("--force"));
         let run = self.finish();
         run.ended(0);
-        let last = format!("ingest completed (dry_run={} force={})", u8::from(dry), u8::from(force));
+        let last = match run.command.as_str() {
+            "ingest" => format!("ingest completed (dry_run={} force={})", u8::from(dry), u8::from(force)),
+            command => format!("{command} completed (dry_run={})", u8::from(dry)),
+        };
         assert!(run.messages().ends_with(&format!("{last}\n")), "last line is not {last:?}\n{run}");
         run
     }
@@ -145,7 +150,7 @@ impl<'a> Call<'a> {
         let child = command.spawn();
         let child =
             child.unwrap_or_else(|error| panic!("{}", missing(&command.get_program().to_string_lossy(), &error)));
-        Running { server: self.server, child, out, err, log_before }
+        Running { server: self.server, command: self.job, child, out, err, log_before }
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -182,6 +187,7 @@ fn is_ext4(stick: &Stick) -> bool {
 /// A run that has not ended yet.
 pub struct Running<'a> {
     server: &'a Server,
+    command: String,
     child: Child,
     out: tempfile::NamedTempFile,
     err: tempfile::NamedTempFile,
@@ -244,6 +250,7 @@ impl Running<'_> {
         };
         let log = self.server.log();
         Run {
+            command: self.command.clone(),
             code: status.code(),
             stdout: fs::read_to_string(self.out.path()).unwrap(),
             stderr: self.stderr(),

@@ -13,6 +13,7 @@ pub mod call;
 pub mod server;
 pub mod stick;
 pub mod tree;
+pub mod undo;
 
 pub use call::Call;
 pub use server::{Run, Server};
