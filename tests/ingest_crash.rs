@@ -85,7 +85,6 @@ fn disturb_each(calls: &str, how: &str, check: impl Fn(&str, &Run, bool)) {
 }
 
 #[test]
-#[ignore = "takes minutes: scripts/test --full"]
 fn a_run_killed_at_any_system_call_leaves_old_or_new_and_the_next_one_finishes() {
     disturb_each(CHANGING, "signal=SIGKILL", |_, _, _| {});
 }
