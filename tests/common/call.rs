@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Run, Server, Stick};
+use super::{Run, Server, Stick, missing};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_toolmaster");
@@ -82,6 +82,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Through another program, with arguments that end before ours.
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(Into::into).collect();
+        self
+    }
+
     /// Through a shell that prepares something and then executes `"$@"`.
     pub fn through_shell(mut self, script: &str) -> Self {
         self.through = ["sh", "-euc", script, "sh"].map(Into::into).into();
@@ -141,7 +147,9 @@ impl<'a> Call<'a> {
         command.stdin(File::open("/dev/null").unwrap());
         command.stdout(out.reopen().unwrap()).stderr(err.reopen().unwrap());
         let log_before = self.server.log().len();
-        let child = command.spawn().unwrap();
+        let child = command.spawn();
+        let child =
+            child.unwrap_or_else(|error| panic!("{}", missing(&command.get_program().to_string_lossy(), &error)));
         Running { server: self.server, command: self.job, child, out, err, log_before }
     }
 

@@ -44,6 +44,11 @@ impl Server {
         Server { root: place.0.path().join("root"), disk: Some((place, disk)), _dir: None }
     }
 
+    /// The disk of a server that has one of its own.
+    pub fn disk(&self) -> &Stick {
+        &self.disk.as_ref().expect("a server on a disk of its own").1
+    }
+
     /// Makes durable what the test wrote.
     pub fn sync(&self) {
         rustix::fs::syncfs(fs::File::open(&self.root).unwrap()).unwrap();

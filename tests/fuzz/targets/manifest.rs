@@ -14,7 +14,9 @@ fuzz_target!(|input: &[u8]| {
         match reader.next_file() {
             Ok(Some(file)) => {
                 assert!(!file.path.starts_with(b"/") && !file.path.contains(&0));
-                assert!(file.path.split(|byte| *byte == b'/').all(|part| part != b".." && part != b"." && !part.is_empty()));
+                assert!(
+                    file.path.split(|byte| *byte == b'/').all(|part| part != b".." && part != b"." && !part.is_empty())
+                );
                 writer.push(&file).unwrap();
                 files.push(file);
             }
