@@ -150,8 +150,9 @@ fn only_the_stick_that_it_was_on_is_taken() {
 
 #[test]
 fn a_stick_is_found_by_its_label() {
-    let (server, label) = (Server::new(), "TM-UNDO-LABEL");
-    let stick = Stick::labelled(label, 32);
+    // Loop devices are the whole machine's: nobody else's test may have a stick of that label.
+    let label = format!("TM-U{}", std::process::id());
+    let (server, stick, label) = (Server::new(), Stick::labelled(&label, 32), label.as_str());
     stick.edit(|root| common::sample(root, ago(7200)));
     let ingest = |clock: &'static str| server.run(&stick).var("USB_INGEST_LABEL", label).clock(clock);
     ingest("-3600").done();

@@ -54,9 +54,10 @@ pub fn put_back(run: &Run<'_>, places: &[Place], device: Option<&Path>, report: 
     let Some(first) = places.first() else {
         return Ok(());
     };
-    report.stick = Some((first.part.label.clone(), first.part.uuid.clone()));
-    let device = report.device.insert(self::device(run.env, device)?);
-    let stick = open(run.env, &first.part, device)?;
+    let device = self::device(run.env, device)?;
+    report.device = Some(device.clone());
+    let stick = open(run.env, &first.part, &device)?;
+    report.probed(&device, stick.superblock());
     if run.dry_run {
         let planned = stick.check_writable().and_then(|()| {
             let records = Records::open(run.server.state.as_ref(), &stick.superblock().uuid, &run.server.id, true)?;
