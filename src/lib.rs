@@ -44,6 +44,8 @@ enum Command {
     DistSync(cmd::dist_sync::Args),
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
+    Log(cmd::log::Args),
+    Undo(cmd::undo::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -81,7 +83,11 @@ fn understand(called: &OsString, args: impl Iterator<Item = OsString>) -> Result
             Error::Usage(format!("the argument {} is not UTF-8", text::Shown(arg.as_encoded_bytes())))
         })?;
         match arg.as_str() {
-            "--" => plain = true,
+            // From here on everything is a word, also for argh.
+            "--" if !plain => {
+                plain = true;
+                words.push("--".to_owned());
+            }
             "--version" if !plain => {
                 return Ok(Understood::Print(format!("toolmaster {}", env!("CARGO_PKG_VERSION"))));
             }
@@ -117,7 +123,8 @@ fn run(command: &Command) -> u8 {
         Command::Ingest(args) => ("tool-ingest-sync", Some("usb_ingest.log").filter(|_| !args.dry_run)),
         Command::DistExport(args) => ("tool-dist-export", Some("usb_dist_export.log").filter(|_| !args.dry_run)),
         Command::DistSync(args) => ("tool-dist-sync", Some("usb_dist_sync.log").filter(|_| !args.dry_run)),
-        Command::Stick(_) | Command::Clock(_) => ("toolmaster", None),
+        Command::Stick(_) | Command::Clock(_) | Command::Log(_) => ("toolmaster", None),
+        Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
     };
     journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
     let env = Env { settings, clock };
@@ -125,8 +132,10 @@ fn run(command: &Command) -> u8 {
         Command::Ingest(args) => cmd::ingest::run(args, &env),
         Command::DistExport(args) => cmd::dist_export::run(args, &env),
         Command::DistSync(args) => cmd::dist_sync::run(args, &env),
-        Command::Stick(args) => cmd::stick::run(args),
+        Command::Stick(args) => cmd::stick::run(args, &env),
         Command::Clock(args) => cmd::clock::run(args, &env),
+        Command::Log(args) => cmd::log::run(args),
+        Command::Undo(args) => cmd::undo::run(args, &env),
     };
     match result {
         Ok(()) => 0,

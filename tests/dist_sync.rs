@@ -108,6 +108,8 @@ fn half_a_stick_is_refused_and_the_terminal_keeps_its_own() {
         })
     });
     run.signal(Signal::STOP);
+    let place = site.stick.mountpoint().expect("it is mounted while it is written to");
+    rustix::fs::syncfs(std::fs::File::open(&place).unwrap()).unwrap();
     let pulled = site.stick.copy();
     run.signal(Signal::KILL);
     run.reap();

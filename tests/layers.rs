@@ -19,7 +19,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("argh", &["lib.rs", "cmd/"]),
     ("heapless", &["stick/"]),
     ("log", &[]),
-    ("rustix", &["os/", "error.rs", "tree/copy.rs", "dataset/server.rs", "stick/chain.rs", "cmd/stick.rs"]),
+    ("rustix", &["os/", "error.rs", "tree/copy.rs", "dataset/server.rs", "stick/chain.rs", "cmd/stick/probe.rs"]),
     ("serde", &[]),
     ("serde_json", &[]),
     ("sha2", &["tree/"]),

@@ -7,16 +7,17 @@ use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
-use super::ingest::{each_of, open_on_stick, seal};
-use super::replace::{Job, Pair, log_plan};
-use super::verdict::{Asked, unfit};
+use super::ingest::each_of;
+use super::plan::log_plan;
+use super::replace::{Job, Pair, recover};
+use super::verdict::{Asked, open_on_stick, unfit};
 use super::{Env, Report};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::meta;
 use crate::dataset::publish::Compare;
 use crate::dataset::server::{Server, random_id};
 use crate::dataset::survey::{How, Survey, survey};
-use crate::dataset::{Dataset, history, room};
+use crate::dataset::{Dataset, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::stick::chain::{Probed, Stick, find};
@@ -95,6 +96,7 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let temp = stick.temp()?;
     let run = random_id()?;
     let job = Job {
+        name: "dist-export",
         env,
         server: &server,
         stick: &stick,
@@ -108,7 +110,7 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let worked = each_of(&wanted, |dataset| work(&job, told.as_ref(), dataset, report));
     // Only a stick on which nothing is half-done gets a manifest that says so.
     let worked = match worked {
-        Ok(there) => some_source(&wanted, there).and(seal(&job)),
+        Ok(there) => some_source(&wanted, there).and(job.seal()),
         Err(error) => Err(error),
     };
     drop(temp);
@@ -156,7 +158,7 @@ fn plan(asked: Asked<'_>, server: &Server, stick: &Stick, dataset: Dataset) -> R
     let on_stick = open_on_stick(stick, dataset)?;
     room::on_stick(stick.root(), dataset, &found.to_stick, stick.limits())?;
     let compare = Compare { limits: stick.limits(), checksum: asked.checksum, base: None };
-    log_plan(dataset, &live, on_stick.as_ref(), "stick", &compare)?;
+    log_plan(dataset, Some(&live), on_stick.as_ref(), "stick", &compare)?;
     Ok(true)
 }
 
@@ -164,9 +166,7 @@ fn plan(asked: Asked<'_>, server: &Server, stick: &Stick, dataset: Dataset) -> R
 fn work(job: &Job<'_>, told: Option<&Header>, dataset: Dataset, report: &mut Report) -> Result<bool> {
     let name = dataset.name();
     let _lock = job.server.lock(dataset)?;
-    history::recover(job.server, dataset, |uuid| {
-        Records::open(job.server.state.as_ref(), uuid, &job.server.id, false)?.promote(dataset)
-    })?;
+    recover(job.server, dataset)?;
     let stick = job.stick.stick();
     let Some((live, found, unchanged)) = look(job.asked, job.server, stick, dataset)? else { return Ok(false) };
     let change = &found.to_stick;

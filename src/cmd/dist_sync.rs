@@ -7,7 +7,7 @@ use log::{info, warn};
 use serde_json::json;
 
 use super::ingest::each_of;
-use super::replace::log_plan;
+use super::plan::log_plan;
 use super::{Env, Report};
 use crate::dataset::publish::Compare;
 use crate::dataset::receive::{self, Need};
@@ -142,7 +142,7 @@ fn one(
             room::on_terminal(live, dataset, &need)?;
         }
         let compare = Compare { limits, checksum: args.checksum, base: None };
-        log_plan(dataset, &stick, live.as_ref(), "terminal", &compare)?;
+        log_plan(dataset, Some(&stick), live.as_ref(), "terminal", &compare)?;
         return Ok(true);
     }
     let place = Place::open(local)?;

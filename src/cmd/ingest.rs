@@ -1,25 +1,27 @@
 //! `ingest`: what a TM-INGEST stick brings is taken, or the stick is brought up to date (SPEC 6).
 
-use std::cell::RefCell;
 use std::path::PathBuf;
 
 use argh::FromArgs;
 use log::{error, info};
 use serde_json::json;
 
-use super::replace::{Job, Pair, log_plan};
-use super::verdict::{Asked, SERVER_WINS, STICK_WINS, Seen, distrust, doubt_clock, no_winner, say, see, unfit};
+use super::plan::log_plan;
+use super::replace::{Job, Pair, on_stick, recover};
+use super::verdict::{
+    Asked, SERVER_WINS, STICK_WINS, Seen, distrust, doubt_clock, no_winner, open_on_stick, say, see, unfit,
+};
 use super::{Env, Report, hooks};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::decide::Decision;
+use crate::dataset::history::INGEST;
 use crate::dataset::publish::{Compare, Exchanged};
-use crate::dataset::server::{Server, random_id};
-use crate::dataset::{Dataset, dirt, history, room};
+use crate::dataset::server::Server;
+use crate::dataset::{Dataset, dirt, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::stick::chain::{Probed, Stick, find};
 use crate::stick::role::Role;
-use crate::tree::manifest::State;
 
 /// Take in what a TM-INGEST stick brings, or bring the stick up to date.
 #[derive(FromArgs, Debug)]
@@ -72,44 +74,26 @@ fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
 
 /// Works on a stick that may be written to, then runs the site's hooks.
 fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
-    let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, false)?;
-    stick.check_writable()?;
-    let dirty = dirt::note(&records, stick.superblock().dirty)?;
-    let stick = stick.writable()?;
-    let temp = stick.temp()?;
-    let run = random_id()?;
     let belief = server.belief(env.clock)?;
     doubt_clock(&belief, env.clock);
-    let job = Job {
-        env,
-        server,
-        stick: &stick,
-        temp: &temp,
-        records: &records,
-        run: &run,
-        undo_name: RefCell::new(None),
-        asked: Asked { force: args.force, checksum: args.checksum, dirty, belief: &belief },
-    };
+    let asked = Asked { force: args.force, checksum: args.checksum, dirty: false, belief: &belief };
     let mut changed = Vec::new();
-    let worked = each_dataset(|dataset| {
-        let dir = open_on_stick(stick.stick(), dataset);
-        let had = matches!(dir, Ok(Some(_)));
-        let entry = dir.and_then(|dir| work(&job, dataset, dir.as_ref()));
-        note_entry(report, dataset, &entry);
-        if entry.as_ref().is_ok_and(|done| done.word == STICK_WINS) {
-            changed.push(dataset.name());
-        }
-        entry.map(|_| had)
+    let worked = on_stick(INGEST, env, server, stick, asked, |job| {
+        each_dataset(|dataset| {
+            let dir = open_on_stick(job.stick.stick(), dataset);
+            let had = matches!(dir, Ok(Some(_)));
+            let entry = dir.and_then(|dir| work(job, dataset, dir.as_ref()));
+            note_entry(report, dataset, &entry);
+            if entry.as_ref().is_ok_and(|done| done.word == STICK_WINS) {
+                changed.push(dataset.name());
+            }
+            entry.map(|_| had)
+        })
     });
-    let worked = worked.and(seal(&job));
-    drop(temp);
-    let ended = stick.end_temp();
-    let released = stick.release();
-    let forgotten = if released.is_ok() { dirt::forget(&records, worked.is_ok()) } else { Ok(()) };
     if !changed.is_empty() {
         hooks::run(&changed);
     }
-    worked.and(ended).and(released).and(forgotten)
+    worked
 }
 
 /// Adds what became of a dataset to the run's record.
@@ -123,25 +107,6 @@ fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>) {
             "copied": 0, "deleted": 0, "bytes": 0}),
     };
     report.datasets.insert(dataset.name().to_owned(), value);
-}
-
-/// If nothing on the stick is half-done, its manifest says so.
-///
-/// # Errors
-/// `Io`, `Unreadable`.
-pub fn seal(job: &Job<'_>) -> Result<()> {
-    let mut runs = std::collections::BTreeMap::new();
-    for dataset in Dataset::ALL {
-        if job.records.has_pending(dataset)? {
-            return Ok(());
-        }
-        runs.extend(job.records.base_run(dataset)?.map(|run| (dataset.name().to_owned(), run)));
-    }
-    match job.stick.stick().manifest() {
-        Some(header) if header.state == State::Complete && header.runs == runs => Ok(()),
-        None if runs.is_empty() => Ok(()),
-        _ => job.set_stick_manifest(State::Complete),
-    }
 }
 
 /// Some datasets one after the other; the next is done even if one is refused. `work` says whether there was anything
@@ -174,22 +139,6 @@ fn each_dataset(work: impl FnMut(Dataset) -> Result<bool>) -> Result<()> {
     })
 }
 
-/// A dataset's directory on the stick, if there is one.
-///
-/// # Errors
-/// `Refused` if its name stands for anything but a directory of the stick's own filesystem.
-pub fn open_on_stick(stick: &Stick, dataset: Dataset) -> Result<Option<Dir>> {
-    let name = dataset.name();
-    let refused = || Error::Refused {
-        why: format!("{name}: {name} on the stick is not a real directory"),
-        next: "replace it by a directory on a PC".to_owned(),
-    };
-    let Some(dir) = stick.root().sub(name.as_bytes()).map_err(|_| refused())? else {
-        return Ok(None);
-    };
-    if dir.entry()?.dev == stick.root().entry()?.dev { Ok(Some(dir)) } else { Err(refused()) }
-}
-
 /// What was done with a dataset.
 struct Done {
     word: &'static str,
@@ -203,9 +152,7 @@ struct Done {
 fn work(job: &Job<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
     let name = dataset.name();
     let _lock = job.server.lock(dataset)?;
-    history::recover(job.server, dataset, |uuid| {
-        Records::open(job.server.state.as_ref(), uuid, &job.server.id, false)?.promote(dataset)
-    })?;
+    recover(job.server, dataset)?;
     let stick = job.stick.stick();
     let known = || job.records.known(dataset, stick.manifest().as_ref());
     finish_cut_off(job, dataset, on_stick, &known)?;
@@ -230,14 +177,14 @@ fn work(job: &Job<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done>
         match (seen.decision, live) {
             (Decision::StickWins { .. }, _) => {
                 unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
-                room::on_server(job.server, dataset, found, job.asked.belief, false)?;
+                room::on_server(job.server, dataset, found, job.asked.belief, false, None)?;
                 if job.server_side(&pair).map_err(|error| distrust(dataset, reason, error))? == Exchanged::Edited {
                     continue;
                 }
             }
             (Decision::ServerWins { .. }, Some(live)) => {
                 unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
-                room::on_server(job.server, dataset, found, job.asked.belief, false)?;
+                room::on_server(job.server, dataset, found, job.asked.belief, false, None)?;
                 job.stick_side(&pair, live)?;
             }
             _ => {
@@ -325,13 +272,13 @@ fn plan(
     match (seen.decision, on_stick, &live) {
         (Decision::StickWins { .. }, Some(on_stick), live) => {
             unfit(dataset, seen.found.unfit_for_server.as_ref(), "the server")?;
-            room::on_server(server, dataset, &seen.found, asked.belief, true)?;
-            log_plan(dataset, on_stick, live.as_ref(), "server", &compare)
+            room::on_server(server, dataset, &seen.found, asked.belief, true, None)?;
+            log_plan(dataset, Some(on_stick), live.as_ref(), "server", &compare)
         }
         (Decision::ServerWins { .. }, Some(on_stick), Some(live)) => {
             unfit(dataset, seen.found.unfit_for_stick.as_ref(), "the stick")?;
             room::on_stick(on_stick, dataset, &seen.found.to_stick, stick.limits())?;
-            log_plan(dataset, live, Some(on_stick), "stick", &compare)
+            log_plan(dataset, Some(live), Some(on_stick), "stick", &compare)
         }
         _ => Ok(()),
     }

@@ -5,14 +5,17 @@ pub mod dist_export;
 pub mod dist_sync;
 pub mod hooks;
 pub mod ingest;
+pub mod log;
+pub mod plan;
 pub mod replace;
 pub mod stick;
+pub mod undo;
 pub mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use log::info;
+use ::log::info;
 use serde_json::{Map, Value};
 
 use crate::clock::Clock;

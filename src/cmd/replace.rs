@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 
-use log::{info, warn};
+use log::info;
 
 use super::Env;
 use super::verdict::Asked;
@@ -12,19 +12,21 @@ use crate::dataset::base::{Known, Records, write_stick_manifest};
 use crate::dataset::history::{self, Part, Place, Side};
 use crate::dataset::meta::{self, Meta};
 use crate::dataset::publish::{self, Compare, Exchanged, build};
-use crate::dataset::server::Server;
+use crate::dataset::server::{Server, random_id};
 use crate::dataset::survey::{Change, Survey};
-use crate::dataset::{Dataset, room, writeback};
+use crate::dataset::{Dataset, dirt, room, writeback};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
-use crate::stick::chain::WritableStick;
+use crate::stick::chain::{Stick, WritableStick};
 use crate::tree::copy;
 use crate::tree::manifest::{Listed, State, Writer};
 use crate::tree::walk::{Step, Walk};
 
 /// What both ways need.
 pub struct Job<'a> {
+    /// The command.
+    pub name: &'static str,
     /// Settings and clock.
     pub env: &'a Env,
     /// The server.
@@ -59,28 +61,78 @@ pub struct Pair<'a> {
     pub time: i64,
 }
 
+/// Makes a stick writable, works on it, and ends that in order: its manifest, its temporary directory, its mount.
+///
+/// # Errors
+/// Of the work; else of its end.
+pub fn on_stick<T>(
+    name: &'static str,
+    env: &Env,
+    server: &Server,
+    stick: Stick,
+    asked: Asked<'_>,
+    work: impl FnOnce(&Job<'_>) -> Result<T>,
+) -> Result<T> {
+    let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, false)?;
+    stick.check_writable()?;
+    let asked = Asked { dirty: dirt::note(&records, stick.superblock().dirty)?, ..asked };
+    let stick = stick.writable()?;
+    let temp = stick.temp()?;
+    let run = random_id()?;
+    let undo_name = RefCell::new(None);
+    let job = Job { name, env, server, stick: &stick, temp: &temp, records: &records, run: &run, undo_name, asked };
+    let worked = work(&job);
+    let sealed = job.seal();
+    drop(temp);
+    let ended = stick.end_temp();
+    let released = stick.release();
+    // Only an ingest that took or renewed everything settles what was doubtful about the stick.
+    let settled = name == history::INGEST && worked.is_ok() && sealed.is_ok();
+    let forgotten = if released.is_ok() { dirt::forget(&records, settled) } else { Ok(()) };
+    let worked = worked?;
+    sealed.and(ended).and(released).and(forgotten).map(|()| worked)
+}
+
+/// Brings to an end what a run that was cut off left of a dataset, under its lock.
+///
+/// # Errors
+/// `Io`.
+pub fn recover(server: &Server, dataset: Dataset) -> Result<()> {
+    history::recover(server, dataset, |uuid| {
+        Records::open(server.state.as_ref(), uuid, &server.id, false)?.promote(dataset)
+    })
+}
+
 impl Job<'_> {
-    fn place(&self, pair: &Pair<'_>, side: Side, change: &Change) -> Result<Place> {
+    /// Makes the place in `undo/` for what is about to be replaced.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn place(&self, pair: &Pair<'_>, side: Side, change: &Change) -> Result<Place> {
         let undo = self.server.undo()?;
-        let unix = self.env.clock.now();
         let superblock = self.stick.stick().superblock();
-        let part = Part {
-            seq: history::next_seq(&undo)?,
-            time: self.env.clock.log_time(unix),
-            unix,
-            job: "ingest".to_owned(),
-            side,
-            uuid: superblock.uuid.to_string(),
-            label: superblock.label.to_string(),
-            done: false,
-            new_ino: 0,
-            copied: change.files,
-            replaced: change.replaced,
-            deleted: change.deleted,
-            lost: pair.lost,
-            acknowledged: false,
-        };
+        let stick = (superblock.uuid.as_str(), superblock.label.as_str());
+        let part = Part::new(&undo, self.env.clock, self.name, side, stick, change, pair.lost)?;
         Place::new(&undo, &mut self.undo_name.borrow_mut(), self.env.clock, pair.dataset, part)
+    }
+
+    /// If nothing on the stick is half-done, its manifest says so.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn seal(&self) -> Result<()> {
+        let mut runs = std::collections::BTreeMap::new();
+        for dataset in Dataset::ALL {
+            if self.records.has_pending(dataset)? {
+                return Ok(());
+            }
+            runs.extend(self.records.base_run(dataset)?.map(|run| (dataset.name().to_owned(), run)));
+        }
+        match self.stick.stick().manifest() {
+            Some(header) if header.state == State::Complete && header.runs == runs => Ok(()),
+            None if runs.is_empty() => Ok(()),
+            _ => self.set_stick_manifest(State::Complete),
+        }
     }
 
     /// Copies the stick's dataset into a place in `undo/`, with a record of that name.
@@ -100,7 +152,7 @@ impl Job<'_> {
         let owned = publish::server_ownership(owner);
         let mut each =
             |file: &Listed| list.push(file).map_err(|error| Error::io("write the list of", pair.stick.path(), error));
-        build(pair.stick, pair.live, &to, owned, compare, &mut each, &mut progress)?;
+        build(pair.stick, pair.live, &to, owned, compare, Some(&mut each), &mut progress)?;
         self.records.end(list)?;
         Ok((to, owner))
     }
@@ -130,7 +182,7 @@ impl Job<'_> {
         place.save()?;
         // Then the stick's time; without it the contents are equal all the same.
         self.set_stick_meta(pair)?;
-        history::prune(&undo, pair.dataset, self.asked.belief, false)?;
+        history::prune(&undo, pair.dataset, self.asked.belief, false, None)?;
         Ok(Exchanged::Done)
     }
 
@@ -152,27 +204,30 @@ impl Job<'_> {
         self.write_back(pair.dataset, live, pair.stick, &pair.found.to_stick, order, None)?;
         self.set_stick_meta(pair)?;
         self.records.promote(pair.dataset)?;
-        history::prune(&undo, pair.dataset, self.asked.belief, false)
+        history::prune(&undo, pair.dataset, self.asked.belief, false, None)
     }
 
-    /// Keeps the stick's dataset in `undo/` and records what is about to happen to it.
-    fn keep_stick(&self, pair: &Pair<'_>, live: &Dir, place: &mut Place) -> Result<()> {
-        let (kept, _) = self.build(pair, place, "before")?;
+    /// Keeps the stick's dataset in `undo/` and records that it is about to become `source`.
+    ///
+    /// # Errors
+    /// Whatever stops it; the place is to be discarded then.
+    pub fn keep_stick(&self, pair: &Pair<'_>, source: &Dir, place: &mut Place) -> Result<()> {
+        let (kept, owner) = self.build(pair, place, "before")?;
         if let Some(Entry { kind: Kind::File, .. }) = pair.stick.look(meta::NAME)? {
             let mut progress = Progress::new("meta.json".to_owned(), 0, 0);
-            let owned = publish::server_ownership(live.entry()?.owner);
+            let owned = publish::server_ownership(owner);
             copy::copy(pair.stick, meta::NAME, &kept, meta::NAME, owned, &mut progress)?;
         }
         kept.sync_all()?;
         place.part.done = true;
         place.save()?;
-        self.plan(pair.dataset, live)
+        self.plan(pair.dataset, source)
     }
 
     /// Records what the stick is to hold, and that it may be half-done from now on.
-    fn plan(&self, dataset: Dataset, live: &Dir) -> Result<()> {
+    fn plan(&self, dataset: Dataset, source: &Dir) -> Result<()> {
         let mut planned = self.records.start(dataset, "planned", self.run)?;
-        list(live, &mut planned, |_, _| Ok(None))?;
+        list(source, &mut planned, |_, _| Ok(None))?;
         self.records.end(planned)?;
         self.records.add_pending(dataset)
     }
@@ -195,14 +250,14 @@ impl Job<'_> {
         self.records.promote(pair.dataset)
     }
 
-    /// Writes the server's dataset to the stick, with the record `next` of what it holds then.
+    /// Makes the stick's dataset equal to `source`; the record `next` lists it afterwards.
     ///
     /// # Errors
-    /// As [`Job::stick_side`].
+    /// As [`writeback::run`].
     pub fn write_back(
         &self,
         dataset: Dataset,
-        live: &Dir,
+        source: &Dir,
         stick: &Dir,
         change: &Change,
         order: writeback::Order,
@@ -213,7 +268,7 @@ impl Job<'_> {
         let compare = Compare { limits, checksum: self.asked.checksum, base: base.as_mut() };
         let mut progress = Progress::new(format!("{}: to the stick", dataset.name()), change.bytes, change.files);
         let mut list = self.records.start(dataset, "next", self.run)?;
-        let sides = writeback::Sides { server: live, stick, temp: self.temp };
+        let sides = writeback::Sides { server: source, stick, temp: self.temp };
         let mark = || self.set_stick_manifest(State::Incomplete);
         writeback::run(&sides, order, compare, edited, &mut list, &mark, &mut progress)?;
         self.records.end(list)
@@ -226,11 +281,7 @@ impl Job<'_> {
         self.stick.set_file(self.temp, pair.stick, meta::NAME, &content)
     }
 
-    /// Replaces the stick's manifest.
-    ///
-    /// # Errors
-    /// `Io`, `Unreadable`.
-    pub fn set_stick_manifest(&self, state: State) -> Result<()> {
+    fn set_stick_manifest(&self, state: State) -> Result<()> {
         let name = b"manifest";
         self.temp.remove(name)?;
         let file = self.temp.create(name, 0o644)?;
@@ -277,31 +328,6 @@ fn list(
             let sha256 = hash(&walk, &entry)?;
             let listed = Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
             writer.push(&listed).map_err(|error| Error::io("write the list of", dir.path(), error))?;
-        }
-    }
-    Ok(())
-}
-
-/// Logs what a winner's files would do to the other side: the dry run's plan.
-///
-/// # Errors
-/// `Io`, `Unreadable`.
-pub fn log_plan(dataset: Dataset, winner: &Dir, loser: Option<&Dir>, side: &str, compare: &Compare<'_>) -> Result<()> {
-    let name = dataset.name();
-    let mut walk = Walk::new(Some(winner), loser)?;
-    while let Some(step) = walk.step()? {
-        let Step::File { left, right } = step else {
-            continue;
-        };
-        if walk.path() == meta::NAME {
-            continue;
-        }
-        let file = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::File);
-        match (file(left), file(right)) {
-            (Some(left), Some(right)) if compare.same(&walk, &left, &right)? => {}
-            (Some(left), _) => info!("plan: {name}: copy to {side}: {} ({} bytes)", walk.shown(), left.size),
-            (None, Some(_)) => info!("plan: {name}: delete on {side}: {}", walk.shown()),
-            (None, None) => warn!("{name}: {} vanished", walk.shown()),
         }
     }
     Ok(())

@@ -30,6 +30,22 @@ pub struct Asked<'a> {
     pub belief: &'a Belief,
 }
 
+/// A dataset's directory on the stick, if there is one.
+///
+/// # Errors
+/// `Refused` if what is there is no real directory of the stick's own filesystem.
+pub fn open_on_stick(stick: &Stick, dataset: Dataset) -> Result<Option<Dir>> {
+    let name = dataset.name();
+    let refused = || Error::Refused {
+        why: format!("{name}: {name} on the stick is not a real directory"),
+        next: "replace it by a directory on a PC".to_owned(),
+    };
+    let Some(dir) = stick.root().sub(name.as_bytes()).map_err(|_| refused())? else {
+        return Ok(None);
+    };
+    if dir.entry()?.dev == stick.root().entry()?.dev { Ok(Some(dir)) } else { Err(refused()) }
+}
+
 /// All that the decision about a dataset is made from.
 pub struct Seen {
     /// What was found.

@@ -2,6 +2,8 @@
 //! while the stick is being written to what it held before and what it is to hold (`.pending-N`), so that after a
 //! pulled stick our own half-done work is never taken for somebody's edit (SPEC 6).
 
+mod put;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 
@@ -205,8 +207,8 @@ fn pending_names(dir: &Dir, dataset: Dataset) -> Result<Vec<Vec<u8>>> {
     Ok(dir.names()?.iter().filter(|name| name.starts_with(&prefix)).map(<[u8]>::to_vec).collect())
 }
 
-/// Writes the stick's own manifest to `file`: the last common states of both datasets, or (`Incomplete`) only that a
-/// run is changing the stick.
+/// Writes the stick's own manifest to `file`: the last common states of both datasets, or what an undo put there since,
+/// or (`Incomplete`) only that a run is changing the stick.
 ///
 /// # Errors
 /// `Unreadable`, `Io`.
@@ -222,10 +224,10 @@ pub fn write_stick_manifest(records: &Records, state: State, file: File, shown: 
     let mut datasets = Dataset::ALL;
     datasets.sort_by_key(|dataset| dataset.name());
     for dataset in datasets.into_iter().filter(|_| state == State::Complete) {
-        let Some(mut base) = records.base(dataset)? else {
+        let Some(mut files) = records.put(dataset)?.map_or_else(|| records.base(dataset), |put| Ok(Some(put)))? else {
             continue;
         };
-        while let Some(mut listed) = base.take()? {
+        while let Some(mut listed) = files.take()? {
             listed.path = [dataset.name().as_bytes(), b"/", &listed.path].concat();
             writer.push(&listed).map_err(fail)?;
         }

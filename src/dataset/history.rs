@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Dataset;
 use super::server::Server;
+use super::survey::Change;
 use crate::clock::{Belief, Clock, DAY};
 use crate::error::{Error, Result};
 use crate::os::atomic;
@@ -14,6 +15,8 @@ use crate::tree::remove;
 
 /// Runs that are kept per side, whatever their age.
 const KEPT: usize = 3;
+/// The job that takes in sticks, whose records of a stick go with its exchange.
+pub const INGEST: &str = "ingest";
 /// None younger than this is removed while there is room, seconds.
 const YOUNG: i64 = 14 * DAY;
 
@@ -58,6 +61,45 @@ pub struct Part {
     pub lost: bool,
     /// Somebody has seen that.
     pub acknowledged: bool,
+    /// What the dataset that became the server's looked like (`survey::look_of`); tells whether somebody edited it
+    /// since. Empty where the stick's was replaced.
+    #[serde(default)]
+    pub left: String,
+}
+
+impl Part {
+    /// Of a run that begins now and is about to make `change`. `stick`: UUID and label.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn new(
+        undo: &Dir,
+        clock: Clock,
+        job: &str,
+        side: Side,
+        stick: (&str, &str),
+        change: &Change,
+        lost: bool,
+    ) -> Result<Part> {
+        let unix = clock.now();
+        Ok(Part {
+            seq: next_seq(undo)?,
+            time: clock.log_time(unix),
+            unix,
+            job: job.to_owned(),
+            side,
+            uuid: stick.0.to_owned(),
+            label: stick.1.to_owned(),
+            done: false,
+            new_ino: 0,
+            copied: change.files,
+            replaced: change.replaced,
+            deleted: change.deleted,
+            lost,
+            acknowledged: false,
+            left: String::new(),
+        })
+    }
 }
 
 /// One dataset's place in a run's directory.
@@ -95,6 +137,24 @@ impl Place {
     /// The run's directory.
     pub fn run(&self) -> &Dir {
         &self.run
+    }
+
+    /// The run's name, as operators type it.
+    pub fn when(&self) -> String {
+        self.run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The dataset that is kept; none where there was none.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn kept(&self) -> Result<Option<Dir>> {
+        self.run.sub(self.name())
+    }
+
+    /// Which dataset's.
+    pub fn dataset(&self) -> Dataset {
+        self.dataset
     }
 
     /// The name of the dataset's directory in it.
@@ -191,7 +251,7 @@ fn read_part(run: &Dir, dataset: Dataset) -> Result<Option<Part>> {
 }
 
 /// What a run that was cut off left behind is brought to an end, under the dataset's lock: a dataset that was
-/// exchanged counts as such (`exchanged` is then told the stick's UUID), one that was not is removed.
+/// exchanged counts as such (if it came from a stick, `exchanged` is then told its UUID), one that was not is removed.
 ///
 /// # Errors
 /// `Io`.
@@ -201,7 +261,9 @@ pub fn recover(server: &Server, dataset: Dataset, mut exchanged: impl FnMut(&str
     for mut place in list(&undo, dataset)?.into_iter().filter(|place| !place.part.done) {
         if place.part.side == Side::Server && place.part.new_ino != 0 && live == Some(place.part.new_ino) {
             info!("{}: a run that was cut off had already replaced it: finished", dataset.name());
-            exchanged(&place.part.uuid)?;
+            if place.part.job == INGEST {
+                exchanged(&place.part.uuid)?;
+            }
             place.part.done = true;
             place.save()?;
         } else {
@@ -221,15 +283,17 @@ pub fn recover(server: &Server, dataset: Dataset, mut exchanged: impl FnMut(&str
     Ok(())
 }
 
-/// Removes what retention allows of a dataset: if `in_need`, also what is young.
+/// Removes what retention allows of a dataset, but never the run `spare`: if `in_need`, also what is young.
 ///
 /// # Errors
 /// `Io`.
-pub fn prune(undo: &Dir, dataset: Dataset, belief: &Belief, in_need: bool) -> Result<()> {
+pub fn prune(undo: &Dir, dataset: Dataset, belief: &Belief, in_need: bool, spare: Option<u64>) -> Result<()> {
     let mut places: Vec<Option<Place>> = list(undo, dataset)?.into_iter().map(Some).collect();
     let parts: Vec<Part> = places.iter().flatten().map(|place| place.part.clone()).collect();
     for index in surplus(&parts, belief, in_need) {
-        if let Some(place) = places.get_mut(index).and_then(Option::take) {
+        if let Some(place) = places.get_mut(index).and_then(Option::take)
+            && spare != Some(place.part.seq)
+        {
             info!("{}: the undo of {} is removed", dataset.name(), place.part.time);
             place.discard(undo)?;
         }
@@ -290,6 +354,7 @@ mod tests {
             deleted: 0,
             lost,
             acknowledged: false,
+            left: String::new(),
         }
     }
 

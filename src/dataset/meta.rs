@@ -25,19 +25,20 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Reads it from a dataset's directory. Whatever is wrong with it makes it unreadable, never an error.
+    /// Reads it from a dataset's directory. Whatever it holds makes it unreadable at worst, never an error; anything but
+    /// a file in its place is no `meta.json`.
     ///
     /// # Errors
-    /// `Io` if the directory itself can't be looked into.
+    /// `Io`, `Unreadable` if the medium can't be read: a time must not be guessed then.
     pub fn read(dir: &Dir) -> Result<Meta> {
-        let Ok(Some((file, entry))) = dir.read_if_there(NAME) else {
-            dir.look(NAME)?;
+        let Some((file, entry)) = dir.read_if_there(NAME)? else {
             return Ok(Meta::default());
         };
         let mtime = Some(entry.mtime.div_euclid(1_000_000_000));
         let mut bytes = Vec::new();
         let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
-        if read.is_err() || bytes.len() as u64 > MAX_SIZE {
+        read.map_err(|source| Error::Unreadable { path: dir.shown(NAME), source })?;
+        if bytes.len() as u64 > MAX_SIZE {
             return Ok(Meta { mtime, ..Meta::default() });
         }
         let keys = parse(&bytes).unwrap_or_default();

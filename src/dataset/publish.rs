@@ -10,12 +10,12 @@ use super::Dataset;
 use super::history::Place;
 use super::meta::{self, Meta};
 use super::server::Server;
-use super::survey::fingerprint;
+use super::survey::{fingerprint, look_of};
 use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
-use crate::tree::copy::{self, Ownership};
+use crate::tree::copy::{self, Copied, Ownership};
 use crate::tree::manifest::Listed;
 use crate::tree::same::{Limits, Same, same};
 use crate::tree::stream::Stream;
@@ -88,7 +88,11 @@ impl Compare<'_> {
     }
 }
 
-/// Copies the dataset of the stick into the empty directory `to`; `each` is told every file as it is on the stick.
+/// Is told a file at a time.
+pub type Each<'a> = &'a mut dyn FnMut(&Listed) -> Result<()>;
+
+/// Copies the dataset of the stick (or one that is kept) into the empty directory `to`; `each` is told every file as it
+/// is on the stick.
 /// Files that the server's live dataset already has are linked, not copied. `meta.json` is not copied.
 ///
 /// # Errors
@@ -99,7 +103,7 @@ pub fn build(
     to: &Dir,
     owned: Ownership,
     mut compare: Compare<'_>,
-    each: &mut dyn FnMut(&Listed) -> Result<()>,
+    mut each: Option<Each<'_>>,
     progress: &mut Progress,
 ) -> Result<()> {
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
@@ -119,8 +123,10 @@ pub fn build(
                 if walk.path() != meta::NAME =>
             {
                 let right = right.filter(|right| right.kind == Kind::File);
-                let file = place_file(&walk, left, right, target, owned, &mut compare, progress)?;
-                each(&file)?;
+                let placed = place_file(&walk, left, right, target, owned, &compare, progress)?;
+                if let Some(each) = &mut each {
+                    each(&listed(&walk, left, placed, &mut compare)?)?;
+                }
             }
             _ => {}
         }
@@ -128,38 +134,40 @@ pub fn build(
     Ok(())
 }
 
+/// Links or copies one file. `None`: it was linked.
 fn place_file(
     walk: &Walk,
     left: Entry,
     right: Option<Entry>,
     target: &Dir,
     owned: Ownership,
-    compare: &mut Compare<'_>,
+    compare: &Compare<'_>,
     progress: &mut Progress,
-) -> Result<Listed> {
+) -> Result<Option<Copied>> {
     let name = walk.name();
-    let listed = |entry: Entry, sha256| Listed {
-        path: walk.path().to_vec(),
-        size: entry.size,
-        mtime: entry.mtime,
-        sha256: Some(sha256),
-    };
     if let (Some(right), Some(live)) = (right, walk.right())
         && compare.same(walk, &left, &right)?
         && live.link(name, target, name)?
     {
-        let sha256 = match compare.known_hash(walk.path(), &left)? {
-            Some(sha256) => sha256,
-            None => copy::hash(live, name)?,
-        };
-        return Ok(listed(left, sha256));
+        return Ok(None);
     }
     let Some(stick) = walk.left() else {
         return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
     };
-    let copied = copy::copy(stick, name, target, name, owned, progress)?;
-    // Another size than listed: it was being written to when the walk met it; what was copied counts.
-    Ok(listed(Entry { size: copied.entry.size, mtime: left.mtime, ..left }, copied.sha256))
+    copy::copy(stick, name, target, name, owned, progress).map(Some)
+}
+
+/// How a file that was copied, or else linked, is listed.
+fn listed(walk: &Walk, left: Entry, copied: Option<Copied>, compare: &mut Compare<'_>) -> Result<Listed> {
+    // Another size than the walk saw: it was being written to when the walk met it; what was copied counts.
+    let size = copied.map_or(left.size, |copied| copied.entry.size);
+    let sha256 = match (copied, compare.known_hash(walk.path(), &left)?, walk.right()) {
+        (Some(copied), ..) => Some(copied.sha256),
+        (None, Some(sha256), _) => Some(sha256),
+        (None, None, Some(live)) => Some(copy::hash(live, walk.name())?),
+        (None, None, None) => None,
+    };
+    Ok(Listed { path: walk.path().to_vec(), size, mtime: left.mtime, sha256 })
 }
 
 /// What came of an exchange.
@@ -184,6 +192,7 @@ pub fn exchange(server: &Server, dataset: Dataset, place: &mut Place, print: u64
     // One syncfs for all that was built, then the intent, then the exchange.
     new.sync_all()?;
     place.part.new_ino = new.entry()?.ino;
+    place.part.left = look_of(&new)?;
     place.save()?;
     let live = server.dataset(dataset)?;
     match &live {

@@ -143,12 +143,12 @@ pub fn replace(
         &new,
         owned,
         compare,
-        &mut |file| match listed.as_mut().map(|listed| listed.find(&file.path)).transpose()?.flatten() {
+        Some(&mut |file| match listed.as_mut().map(|listed| listed.find(&file.path)).transpose()?.flatten() {
             Some(head) if head.sha256.is_some() && head.sha256 != file.sha256 => {
                 Err(not_whole(dataset, &file.path, "is not what the server wrote"))
             }
             _ => Ok(()),
-        },
+        }),
         progress,
     );
     let built = built.and_then(|()| match stick.look(meta::NAME)? {

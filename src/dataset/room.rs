@@ -19,11 +19,18 @@ const LIST_BYTES: u64 = 300;
 const MARGIN: u64 = 1024 * 1024;
 
 /// Makes sure that the server has room for the stick's files, removing old undo runs if only these are in the way
-/// (not in a dry run).
+/// (not in a dry run), but never the run `spare`.
 ///
 /// # Errors
 /// `Failed` with the needed and the free bytes.
-pub fn on_server(server: &Server, dataset: Dataset, found: &Survey, belief: &Belief, dry_run: bool) -> Result<()> {
+pub fn on_server(
+    server: &Server,
+    dataset: Dataset,
+    found: &Survey,
+    belief: &Belief,
+    dry_run: bool,
+    spare: Option<u64>,
+) -> Result<()> {
     let (parent, _) = server.place(dataset);
     let unit = parent.room()?.f_frsize.max(1);
     let change = &found.to_server;
@@ -32,7 +39,7 @@ pub fn on_server(server: &Server, dataset: Dataset, found: &Survey, belief: &Bel
     let needed = change.bytes.saturating_add(blocks).saturating_add(lists).saturating_add(MARGIN);
     if needed > free(parent)? && !dry_run {
         warn!("{}: not enough room: old undo runs are removed", dataset.name());
-        history::prune(&server.undo()?, dataset, belief, true)?;
+        history::prune(&server.undo()?, dataset, belief, true, spare)?;
     }
     let free = free(parent)?;
     if needed > free { Err(too_little("the server", dataset, needed, free)) } else { Ok(()) }

@@ -1,5 +1,7 @@
 //! The server's side: where the datasets are, what is kept beside them, and what the records say of the clock.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -79,6 +81,26 @@ impl Server {
     pub fn undo(&self) -> Result<Dir> {
         let undo = self.root.make(UNDO, 0o755).map_err(|_| not_real(&self.root.path_of(UNDO)))?;
         if undo.entry()?.dev == self.root.entry()?.dev { Ok(undo) } else { Err(not_real(undo.path())) }
+    }
+
+    /// Whether a name in a directory (a path without links) is a dataset, below one, or in what is kept beside them.
+    pub fn keeps(&self, parent: &Path, name: &OsStr) -> bool {
+        let path = parent.join(name);
+        let root = self.root.path().canonicalize().unwrap_or_else(|_| self.root.path().to_owned());
+        let mut own = vec![root.join(OsStr::from_bytes(STATE)), root.join(OsStr::from_bytes(UNDO))];
+        for (_, parent, name) in &self.places {
+            let parent = parent.path().canonicalize().unwrap_or_else(|_| parent.path().to_owned());
+            own.push(parent.join(OsStr::from_bytes(name)));
+        }
+        own.iter().any(|own| path.starts_with(own))
+    }
+
+    /// `undo/`, if it is there.
+    ///
+    /// # Errors
+    /// `Config` if it is no real directory.
+    pub fn undo_if_there(&self) -> Result<Option<Dir>> {
+        self.root.sub(UNDO).map_err(|_| not_real(&self.root.path_of(UNDO)))
     }
 
     /// Who owns the server's root: the owner of a dataset that is made anew.

@@ -137,6 +137,24 @@ pub fn fingerprint(server: &Dir) -> Result<u64> {
     Ok(print.finish())
 }
 
+/// What a server's dataset looks like to people: names, and sizes and times of files, without `meta.json`. As text, to
+/// be compared with what an earlier run wrote down.
+///
+/// # Errors
+/// `Io`.
+pub fn look_of(server: &Dir) -> Result<String> {
+    let mut print = DefaultHasher::new();
+    let mut walk = Walk::new(None, Some(server))?;
+    while let Some(step) = walk.step()? {
+        if let Step::Enter { right: Some(entry), .. } | Step::File { right: Some(entry), .. } = step
+            && walk.path() != meta::NAME
+        {
+            print_entry(&mut print, walk.path(), Some(Entry { ino: 0, ..entry }));
+        }
+    }
+    Ok(format!("{:016x}", print.finish()))
+}
+
 fn print_entry(print: &mut DefaultHasher, path: &[u8], entry: Option<Entry>) {
     let Some(entry) = entry else { return };
     let file = entry.kind == Kind::File;

@@ -58,8 +58,15 @@ impl Block {
     }
 }
 
-fn sysfs_dir(number: u64) -> PathBuf {
+/// Where sysfs describes the device of that number.
+pub(super) fn sysfs_dir(number: u64) -> PathBuf {
     PathBuf::from(format!("/sys/dev/block/{}:{}", rustix::fs::major(number), rustix::fs::minor(number)))
+}
+
+/// The node of the device of that number (`DEVNAME=` of its uevent file).
+pub fn node(number: u64) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(sysfs_dir(number).join("uevent")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(|name| Path::new("/dev").join(name))
 }
 
 /// Whether the kernel still knows a device of that number.

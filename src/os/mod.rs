@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod block;
 pub mod dir;
+pub mod disk;
 pub mod entry;
 pub mod jobs;
 pub mod journal;
@@ -11,3 +12,4 @@ pub mod mount;
 pub mod process;
 pub mod progress;
 pub mod signal;
+pub mod systemd;

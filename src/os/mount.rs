@@ -54,10 +54,26 @@ impl Mount {
                         why: format!("{} is in use by something else", device.display()),
                         next: "close what uses it, unmount it and run it again",
                     },
+                    // mount(2): no such filesystem in this kernel, nor a module of it. (A device that is gone: ENXIO.)
+                    Errno::NODEV => Error::Config {
+                        why: format!("this system's kernel has no {kernel_name}, which {} is", device.display()),
+                        next: "use a stick with ext4, or a system whose kernel has it",
+                    },
                     error => Error::io("mount", device, error),
                 })
             }
         }
+    }
+
+    /// A mount that an earlier process left on purpose, to be released.
+    pub fn at(place: &Path, attempts: u32) -> Mount {
+        Mount { place: place.to_owned(), attempts, mounted: true }
+    }
+
+    /// Leaves it mounted when this process ends, and says where.
+    pub fn keep(mut self) -> PathBuf {
+        self.mounted = false;
+        self.place.clone()
     }
 
     /// Its root directory.
@@ -119,7 +135,37 @@ pub fn write_protected(device: &Path) -> Error {
     }
 }
 
-/// `/run/toolmaster/<device>-<process>`: no pulled stick's old mount is ever in the way.
+/// Whether a path names a place where a run mounts sticks.
+pub fn is_place(path: &Path) -> bool {
+    let mut parts = path.components();
+    path.parent() == Some(Path::new(RUN_DIR)) && matches!(parts.next_back(), Some(std::path::Component::Normal(_)))
+}
+
+/// The number of the block device that is mounted at `place`, if one is.
+///
+/// # Errors
+/// `Io`.
+pub fn mounted_at(place: &Path) -> Result<Option<u64>> {
+    // The last one is on top.
+    let found = mounts()?.into_iter().rfind(|(mounted, _)| mounted == place);
+    Ok(found.map(|(_, number)| number).filter(|number| rustix::fs::major(*number) != 0))
+}
+
+/// Where a device is mounted in this namespace.
+///
+/// # Errors
+/// `Io`.
+pub fn places_of(number: u64) -> Result<Vec<PathBuf>> {
+    Ok(mounts()?.into_iter().filter(|(_, mounted)| *mounted == number).map(|(place, _)| place).collect())
+}
+
+/// Whether a stick is parked there for the operator.
+pub fn is_parking(place: &Path) -> bool {
+    PARKING.iter().any(|parking| place == Path::new(parking))
+}
+
+/// `/run/toolmaster/<device>-<process>`: no pulled stick's old mount is ever in the way, nor one that was left on
+/// purpose by a process that had our number.
 fn make_place(device: &Path) -> Result<PathBuf> {
     let run_dir = Path::new(RUN_DIR);
     for dir in [Path::new("/run"), run_dir] {
@@ -131,9 +177,18 @@ fn make_place(device: &Path) -> Result<PathBuf> {
         }
     }
     let name = device.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let place = run_dir.join(format!("{name}-{}", std::process::id()));
-    std::fs::create_dir(&place).map_err(|error| Error::io("make the directory", &place, error))?;
-    Ok(place)
+    let process = std::process::id();
+    let mut place = run_dir.join(format!("{name}-{process}"));
+    for number in 2..100 {
+        match std::fs::create_dir(&place) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                place = run_dir.join(format!("{name}-{number}-{process}"));
+            }
+            Err(error) => return Err(Error::io("make the directory", &place, error)),
+            Ok(()) => return Ok(place),
+        }
+    }
+    Err(Error::io("make the directory", &place, Errno::EXIST))
 }
 
 /// Clears the way for a run on a device, which the caller has locked: what a killed run left mounted of it, mounts of
@@ -144,7 +199,7 @@ fn make_place(device: &Path) -> Result<PathBuf> {
 pub fn clear_the_way(device: &Path, number: u64) -> Result<()> {
     for (place, mounted) in mounts()? {
         let ours = place.starts_with(RUN_DIR);
-        let parked = PARKING.iter().any(|parking| place == Path::new(parking));
+        let parked = is_parking(&place);
         // Major 0 is no disk (tmpfs, …): such a mount is never ours.
         let gone = rustix::fs::major(mounted) != 0 && !block::exists(mounted);
         if (ours || parked) && (mounted == number || gone) {
@@ -220,6 +275,15 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places() {
+        assert!(is_place(Path::new("/run/toolmaster/sda1-77")));
+        for other in ["/run/toolmaster", "/run/toolmaster/..", "/run/toolmaster/a/b", "/mnt/backup", "run/toolmaster/a"]
+        {
+            assert!(!is_place(Path::new(other)), "{other}");
+        }
+    }
 
     #[test]
     fn mountinfo_lines() {

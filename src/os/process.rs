@@ -1,7 +1,7 @@
 //! Runs a program that is well kept by others: arguments, time limit, its last words in our error.
 
-use std::io::Read;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,19 +11,39 @@ use crate::error::{Error, Result};
 /// How much of a failing program's stderr is kept.
 const LAST_WORDS: usize = 1024;
 
+/// Where a program is: in `$PATH`, or where the system's own are, which a user's `$PATH` may lack.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
+    let mut places = std::env::split_paths(&path).filter(|place| place.is_absolute()).chain(system);
+    places.find_map(|place| Some(place.join(program)).filter(|file| file.is_file()))
+}
+
 /// Runs `program` with `arguments`, no input, its output thrown away, for at most `limit`.
 ///
 /// # Errors
 /// `Failed` with the program's last words if it can't be started, fails or takes too long; `Interrupted`.
 pub fn run(program: &Path, arguments: &[&str], limit: Duration, next: &'static str) -> Result<()> {
+    feed(program, arguments, "", limit, next)
+}
+
+/// As [`run`], with a short text as its input.
+///
+/// # Errors
+/// As [`run`].
+pub fn feed(program: &Path, arguments: &[&str], input: &str, limit: Duration, next: &'static str) -> Result<()> {
     let failed = |why: String| Error::Failed { why: format!("{} {why}", program.display()), next };
     let mut child = Command::new(program)
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| failed(format!("can't be started: {error}")))?;
+    // Far less than a pipe holds, so writing does not wait. A program that reads nothing has its own words to say.
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input.as_bytes());
+    }
     let stderr = child.stderr.take();
     // A grandchild may hold stderr open for ever: the words are collected aside and never waited for.
     let (sender, receiver) = std::sync::mpsc::channel();

@@ -2,6 +2,8 @@
 //! [`Stick`] (label and role proven) → [`WritableStick`]. Whatever writes takes the last one, so code that writes
 //! can't be reached without proof, and a dry run, which stops at `Stick`, can't write.
 
+mod tools;
+
 use std::path::Path;
 
 use log::info;
@@ -63,6 +65,11 @@ impl Probed {
     pub fn open(device: &Path, settings: &Settings, clock: Clock) -> Result<Probed> {
         let block = Block::open(device)?;
         let lock = Lock::device(&block.whole)?;
+        Probed::locked(block, lock, settings, clock)
+    }
+
+    fn locked(block: Block, lock: Lock, settings: &Settings, clock: Clock) -> Result<Probed> {
+        let device = &block.path;
         clear_the_way(device, block.number)?;
         let superblock = probe(&mut block.file()).map_err(|error| refused(device, &error.to_string(), NEXT_STICK))?;
         let how = How { attempts: settings.max_retry, offset_minutes: clock.offset_minutes() };
@@ -75,12 +82,17 @@ impl Probed {
     /// `Refused` (beginning with `validation failed for`) if the label is not the role's or what is mounted is not the
     /// device that was probed; `Busy`, `Io`.
     pub fn mount(self, role: Role, settings: &Settings) -> Result<Mounted> {
-        let label = role.label(&settings.labels);
-        if self.superblock.label != label {
-            let why = format!("its label is \"{}\", not \"{label}\"", Shown(self.superblock.label.as_bytes()));
-            return Err(refused(&self.block.path, &why, "plug in the right stick, or give this one its label"));
-        }
+        self.check_label(role, settings)?;
         Mounted::new(self, role, false)
+    }
+
+    fn check_label(&self, role: Role, settings: &Settings) -> Result<()> {
+        let label = role.label(&settings.labels);
+        if self.superblock.label == label {
+            return Ok(());
+        }
+        let why = format!("its label is \"{}\", not \"{label}\"", Shown(self.superblock.label.as_bytes()));
+        Err(refused(&self.block.path, &why, "plug in the right stick, or give this one its label"))
     }
 
     /// What was read from its superblock.

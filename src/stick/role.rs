@@ -17,6 +17,23 @@ pub enum Role {
 pub const MAX_ROLE: u64 = 64;
 
 impl Role {
+    /// All of them.
+    pub const ALL: [Role; 3] = [Role::Ingest, Role::Dist, Role::Backup];
+
+    /// The kind of stick that carries a label.
+    pub fn of_label(label: &str, labels: &Labels) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.label(labels) == label)
+    }
+
+    /// The template of the unit that works on its sticks, without `@`.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Role::Ingest => "usb-ingest",
+            Role::Dist => "usb-dist-export",
+            Role::Backup => "usb-backup",
+        }
+    }
+
     /// The word in `/.toolmaster/role`.
     pub fn word(self) -> &'static str {
         match self {
@@ -33,6 +50,16 @@ impl Role {
             Role::Dist => &labels.dist,
             Role::Backup => &labels.backup,
         }
+    }
+}
+
+/// On a command line, in capitals or not.
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Role, String> {
+        let found = Role::ALL.into_iter().find(|role| role.word().eq_ignore_ascii_case(text));
+        found.ok_or_else(|| "a role is INGEST, DIST or BACKUP".to_owned())
     }
 }
 

@@ -5,4 +5,5 @@ pub mod manifest;
 pub mod remove;
 pub mod same;
 pub mod stream;
+pub mod verify;
 pub mod walk;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Run, Server, Stick};
+use super::{Run, Server, Stick, missing};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_toolmaster");
@@ -22,6 +22,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// A command line with its surroundings.
 pub struct Call<'a> {
     server: &'a Server,
+    job: String,
     stick: Option<&'a Stick>,
     arguments: Vec<OsString>,
     name: Option<&'a str>,
@@ -33,8 +34,9 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A command line on a server; with the stick that it is about, that one is looked at afterwards.
     pub fn new(server: &'a Server, arguments: &[&str], stick: Option<&'a Stick>) -> Self {
+        let job = arguments.first().map(|argument| (*argument).to_owned()).unwrap_or_default();
         let arguments = arguments.iter().map(|argument| (*argument).into()).collect();
-        Call { server, stick, arguments, name: None, variables: vec![], through: vec![], systemd: false }
+        Call { server, job, stick, arguments, name: None, variables: vec![], through: vec![], systemd: false }
     }
 
     /// One more argument.
@@ -80,6 +82,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Through another program, with arguments that end before ours.
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(Into::into).collect();
+        self
+    }
+
     /// Through a shell that prepares something and then executes `"$@"`.
     pub fn through_shell(mut self, script: &str) -> Self {
         self.through = ["sh", "-euc", script, "sh"].map(Into::into).into();
@@ -91,7 +99,10 @@ impl<'a> Call<'a> {
         let (dry, force) = (self.has("--dry-run"), self.has("--force"));
         let run = self.finish();
         run.ended(0);
-        let last = format!("ingest completed (dry_run={} force={})", u8::from(dry), u8::from(force));
+        let last = match run.command.as_str() {
+            "ingest" => format!("ingest completed (dry_run={} force={})", u8::from(dry), u8::from(force)),
+            command => format!("{command} completed (dry_run={})", u8::from(dry)),
+        };
         assert!(run.messages().ends_with(&format!("{last}\n")), "last line is not {last:?}\n{run}");
         run
     }
@@ -136,8 +147,10 @@ impl<'a> Call<'a> {
         command.stdin(File::open("/dev/null").unwrap());
         command.stdout(out.reopen().unwrap()).stderr(err.reopen().unwrap());
         let log_before = self.server.log().len();
-        let child = command.spawn().unwrap();
-        Running { server: self.server, child, out, err, log_before }
+        let child = command.spawn();
+        let child =
+            child.unwrap_or_else(|error| panic!("{}", missing(&command.get_program().to_string_lossy(), &error)));
+        Running { server: self.server, command: self.job, child, out, err, log_before }
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -174,6 +187,7 @@ fn is_ext4(stick: &Stick) -> bool {
 /// A run that has not ended yet.
 pub struct Running<'a> {
     server: &'a Server,
+    command: String,
     child: Child,
     out: tempfile::NamedTempFile,
     err: tempfile::NamedTempFile,
@@ -236,6 +250,7 @@ impl Running<'_> {
         };
         let log = self.server.log();
         Run {
+            command: self.command.clone(),
             code: status.code(),
             stdout: fs::read_to_string(self.out.path()).unwrap(),
             stderr: self.stderr(),

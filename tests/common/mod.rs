@@ -13,6 +13,7 @@ pub mod call;
 pub mod server;
 pub mod stick;
 pub mod tree;
+pub mod undo;
 
 pub use call::Call;
 pub use server::{Run, Server};
@@ -34,8 +35,8 @@ pub fn files<const N: usize>(list: [(&str, &str); N]) -> BTreeMap<String, String
     list.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
-/// Runs a program of the system and returns its output; a missing one is a failure that says what to install.
-pub fn tool(program: &str, arguments: &[&str]) -> String {
+/// Says where a program that can't be run is to be had.
+pub fn missing(program: &str, error: &std::io::Error) -> String {
     let package = match program {
         "mkfs.ext4" | "debugfs" | "dumpe2fs" => "e2fsprogs",
         "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" | "partx" => "util-linux",
@@ -43,13 +44,31 @@ pub fn tool(program: &str, arguments: &[&str]) -> String {
         "mkfs.vfat" => "dosfstools",
         other => other,
     };
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error} (apt-get install {package})"));
+    format!("{program}: {error} (apt-get install {package})")
+}
+
+/// Runs a program of the system and returns its output; a missing one is a failure that says what to install.
+pub fn tool(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{}", missing(program, &error)));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A directory with a program of that name in it, a shell script that stands in for the system's.
+pub fn program(name: &str, script: &str) -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(name);
+    std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// `$PATH` with a directory before it.
+pub fn path_with(dir: &Path) -> String {
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
 }
 
 /// A server and a stick with the same data, as an ingest an hour ago left them: the common base of most rules.

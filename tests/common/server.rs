@@ -44,6 +44,11 @@ impl Server {
         Server { root: place.0.path().join("root"), disk: Some((place, disk)), _dir: None }
     }
 
+    /// The disk of a server that has one of its own.
+    pub fn disk(&self) -> &Stick {
+        &self.disk.as_ref().expect("a server on a disk of its own").1
+    }
+
     /// Makes durable what the test wrote.
     pub fn sync(&self) {
         rustix::fs::syncfs(fs::File::open(&self.root).unwrap()).unwrap();
@@ -104,6 +109,8 @@ impl Server {
 /// How a run ended, and what it said.
 #[derive(Debug)]
 pub struct Run {
+    /// The command's word.
+    pub command: String,
     /// Its exit code; nothing if a signal ended it.
     pub code: Option<i32>,
     /// Its standard output.
@@ -118,8 +125,8 @@ pub struct Run {
 
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Run { code, stdout, stderr, log, job } = self;
-        write!(f, "code {code:?}\n-- stdout\n{stdout}-- stderr\n{stderr}-- log\n{log}-- job\n{job}")
+        let Run { command, code, stdout, stderr, log, job } = self;
+        write!(f, "{command}: code {code:?}\n-- stdout\n{stdout}-- stderr\n{stderr}-- log\n{log}-- job\n{job}")
     }
 }
 
@@ -193,7 +200,7 @@ impl Run {
                 75 => "busy",
                 _ => "failed",
             };
-            assert_eq!(self.job["job"], "ingest", "{self}");
+            assert_eq!(self.job["job"], *self.command, "{self}");
             assert_eq!(self.job["result"], result, "{self}");
             assert_eq!(self.job["error"].is_string(), code != 0, "{self}");
         }

@@ -54,6 +54,13 @@ impl Stick {
         Stick::attach(dir, &[])
     }
 
+    /// A disk as it comes from the shop, with nothing but zeros on it, whose partitions are devices too.
+    pub fn bare(mib: u64) -> Stick {
+        let dir = tempfile::tempdir().unwrap();
+        File::create(dir.path().join("stick.img")).unwrap().set_len(mib << 20).unwrap();
+        Stick::attach(dir, &["--partscan"])
+    }
+
     fn attach(dir: TempDir, options: &[&str]) -> Stick {
         assert!(
             Path::new("/run/etc-upper").exists(),
@@ -80,9 +87,14 @@ impl Stick {
         self.copied(&["--read-only"])
     }
 
+    /// A copy whose partitions can be devices too.
+    pub fn partitionable(&self) -> Stick {
+        self.copied(&["--partscan"])
+    }
+
     /// A copy whose partitions are devices too; see [`Stick::partition`].
     pub fn partitioned(&self) -> Stick {
-        let stick = self.copied(&["--partscan"]);
+        let stick = self.partitionable();
         // A kernel without partition tables of its own is told what they say.
         tool("partx", &["--update", stick.device()]);
         stick
@@ -150,6 +162,14 @@ impl Stick {
         result
     }
 
+    /// The same for the filesystem in its first partition.
+    pub fn read_partition<T>(&self, look: impl FnOnce(&Tree) -> T) -> T {
+        let place = Mounted::new(self.partition(1), MountFlags::RDONLY, "noload");
+        let result = look(&Tree::at(place.0.path()));
+        place.unmount();
+        result
+    }
+
     /// Where this device is mounted below `/run/toolmaster`.
     pub fn mountpoint(&self) -> Option<PathBuf> {
         mountpoint_of(self.device())
@@ -176,6 +196,12 @@ impl Stick {
 /// Makes an ext4 filesystem as large sticks have it (blocks of 4 KiB, inodes of 256 bytes) in a small image.
 pub fn mkfs(image: &str, label: &str) {
     tool("mkfs.ext4", &["-q", "-F", "-b", "4096", "-I", "256", "-L", label, image]);
+}
+
+/// One value as `blkid -p` sees it, nothing if it sees none.
+pub fn blkid(node: &str, key: &str) -> String {
+    let output = std::process::Command::new("blkid").args(["-p", "-s", key, "-o", "value", node]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// Where a device is mounted below `/run/toolmaster`.

@@ -1,7 +1,6 @@
-//! `toolmaster stick …`: looks at sticks (SPEC 1).
+//! `toolmaster stick probe`: what is on a device or in an image file.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
@@ -9,24 +8,10 @@ use argh::FromArgs;
 use crate::error::{Error, Result};
 use crate::stick::probe::{probe, to_json, to_text};
 
-/// Look at a stick.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "stick")]
-pub struct Args {
-    #[argh(subcommand)]
-    what: What,
-}
-
-#[derive(FromArgs, Debug)]
-#[argh(subcommand)]
-enum What {
-    Probe(Probe),
-}
-
 /// Show what filesystem a device or an image file holds, without mounting it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "probe")]
-struct Probe {
+pub struct Args {
     /// device or image file
     #[argh(positional)]
     source: PathBuf,
@@ -40,12 +25,11 @@ struct Probe {
 /// # Errors
 /// `Refused` if the source is no stick, `Usage` if it is not there, `Io`.
 pub fn run(args: &Args) -> Result<()> {
-    let What::Probe(Probe { source, json }) = &args.what;
+    let Args { source, json } = args;
     let mut file = open(source)?;
     let result = probe(&mut file);
     let text = if *json { to_json(&result) } else { to_text(&result) };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", text.trim_end()).map_err(|error| Error::io("write to", Path::new("standard output"), error))?;
+    super::print(text.trim_end())?;
     match result {
         Ok(_) => Ok(()),
         Err(error) => Err(Error::Refused {

@@ -1,0 +1,57 @@
+//! What is asked of systemd, through `systemctl`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::process;
+use crate::error::Result;
+
+/// The job is only put in the queue; its own length does not count.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Puts the start of a unit in the queue. Nothing happens if it runs already.
+///
+/// # Errors
+/// `Failed` with systemctl's words, `Interrupted`.
+pub fn start_no_block(unit: &str) -> Result<()> {
+    let next = "look at it with \"systemctl status\", or run the job by hand";
+    process::run(Path::new("systemctl"), &["start", "--no-block", unit], LIMIT, next)
+}
+
+/// A name as the instance of a unit, as `systemd-escape` makes it (systemd.unit(5)): `/` becomes `-`; what is not a
+/// letter, a digit, `:`, `_` or `.`, and a dot at the beginning, `\xNN`.
+pub fn escape(name: &str) -> String {
+    use std::fmt::Write;
+    let mut escaped = String::with_capacity(name.len());
+    for (index, byte) in name.bytes().enumerate() {
+        match byte {
+            b'/' => escaped.push('-'),
+            b'.' if index == 0 => escaped.push_str("\\x2e"),
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b':' | b'_' | b'.' => escaped.push(char::from(byte)),
+            _ => {
+                let _ = write!(escaped, "\\x{byte:02x}");
+            }
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_as_systemd_does() {
+        for (name, escaped) in [
+            ("sda1", "sda1"),
+            ("cciss/c0d0p1", "cciss-c0d0p1"),
+            ("dm-0", "dm\\x2d0"),
+            (".a.b", "\\x2ea.b"),
+            ("a b@c", "a\\x20b\\x40c"),
+            ("図", "\\xe5\\x9b\\xb3"),
+            ("a_b:c", "a_b:c"),
+        ] {
+            assert_eq!(escape(name), escaped);
+        }
+    }
+}
