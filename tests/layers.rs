@@ -27,9 +27,6 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("time", &["clock.rs"]),
 ];
 
-/// Commands that still borrow from another one; what they share belongs in a file of its own.
-const BORROWERS: [(&str, &str); 2] = [("cmd/dist_export.rs", "ingest"), ("cmd/dist_sync.rs", "ingest")];
-
 #[test]
 fn imports_point_down() {
     let wrong: Vec<String> = sources().iter().flat_map(|(file, text)| complaints(file, text)).collect();
@@ -122,7 +119,7 @@ fn allowed(file: &str, own: &str, path: &str) -> bool {
     }
     if module == own {
         let another_command = own == "cmd" && file != format!("cmd/{rest}.rs") && is_command(rest);
-        return !another_command || BORROWERS.contains(&(file, rest));
+        return !another_command;
     }
     match (layer(own), layer(module)) {
         (Some(from), Some(to)) => from < to || (from == to && to == LAYERS.len() - 1),

@@ -7,11 +7,10 @@ use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
-use super::ingest::each_of;
 use super::plan::log_plan;
 use super::replace::{Job, Pair, recover};
 use super::verdict::{Asked, open_on_stick, unfit};
-use super::{Env, Report};
+use super::{Env, Report, each_of};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::meta;
 use crate::dataset::publish::Compare;

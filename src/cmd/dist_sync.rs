@@ -6,9 +6,8 @@ use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
-use super::ingest::each_of;
 use super::plan::log_plan;
-use super::{Env, Report};
+use super::{Env, Report, each_of};
 use crate::dataset::publish::Compare;
 use crate::dataset::receive::{self, Need};
 use crate::dataset::room;

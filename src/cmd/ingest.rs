@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use argh::FromArgs;
-use log::{error, info};
+use log::info;
 use serde_json::json;
 
 use super::plan::log_plan;
@@ -11,7 +11,7 @@ use super::replace::{Job, Pair, on_stick, recover};
 use super::verdict::{
     Asked, SERVER_WINS, STICK_WINS, Seen, distrust, doubt_clock, no_winner, open_on_stick, say, see, unfit,
 };
-use super::{Env, Report, hooks};
+use super::{Env, Report, each_of, hooks};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::decide::Decision;
 use crate::dataset::history::INGEST;
@@ -107,25 +107,6 @@ fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>) {
             "copied": 0, "deleted": 0, "bytes": 0}),
     };
     report.datasets.insert(dataset.name().to_owned(), value);
-}
-
-/// Some datasets one after the other; the next is done even if one is refused. `work` says whether there was anything
-/// to work from; so many had it.
-///
-/// # Errors
-/// The first dataset's.
-pub fn each_of(datasets: &[Dataset], mut work: impl FnMut(Dataset) -> Result<bool>) -> Result<usize> {
-    let mut first_error = None;
-    let mut there = 0;
-    for dataset in datasets {
-        match (work(*dataset), &first_error) {
-            (Ok(had), _) => there += usize::from(had),
-            (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
-            (Err(error), None) => first_error = Some(error),
-            (Err(error), Some(_)) => error!("{error}"),
-        }
-    }
-    first_error.map_or(Ok(there), Err)
 }
 
 /// Both datasets of a stick; `work` says whether the stick has it.

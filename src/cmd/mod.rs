@@ -15,11 +15,12 @@ pub mod verdict;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ::log::info;
+use ::log::{error, info};
 use serde_json::{Map, Value};
 
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::os::{jobs, journal};
 use crate::settings::Settings;
 use crate::stick::probe::Superblock;
@@ -80,4 +81,23 @@ impl Report {
         };
         jobs::append(log_dir, &record);
     }
+}
+
+/// Some datasets one after the other; the next is done even if one is refused. `work` says whether there was anything
+/// to work from; so many had it.
+///
+/// # Errors
+/// The first dataset's.
+pub fn each_of(datasets: &[Dataset], mut work: impl FnMut(Dataset) -> Result<bool>) -> Result<usize> {
+    let mut first_error = None;
+    let mut there = 0;
+    for dataset in datasets {
+        match (work(*dataset), &first_error) {
+            (Ok(had), _) => there += usize::from(had),
+            (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
+            (Err(error), None) => first_error = Some(error),
+            (Err(error), Some(_)) => error!("{error}"),
+        }
+    }
+    first_error.map_or(Ok(there), Err)
 }

@@ -117,8 +117,12 @@ pub fn no_winner(dataset: Dataset, decision: Decision) -> Option<Error> {
     match decision {
         Decision::Refused(reason) => Some(Error::Refused {
             why: format!("{name}: refused: {reason}"),
-            next: "look at the stick on a PC; if it is right, set a newer updated_at in its meta.json or use --force"
-                .to_owned(),
+            next: if reason == decide::EMPTIED {
+                "look at the stick on a PC; if the server's dataset is to be emptied too, use --force"
+            } else {
+                "look at the stick on a PC; if it is right, set a newer updated_at in its meta.json or use --force"
+            }
+            .to_owned(),
         }),
         Decision::Undecidable => Some(Error::Busy {
             why: format!("{name}: only the times could decide, and the clock is not to be believed"),

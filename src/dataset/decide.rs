@@ -76,6 +76,9 @@ pub enum Decision {
 
 use Decision::{Nothing, Refused, ServerWins, StickWins, Undecidable};
 
+/// Rule 1's refusal: no time in a `meta.json` lifts it.
+pub const EMPTIED: &str = "the stick's dataset is empty and the server's is not";
+
 /// Rule 3's reason: somebody edited files on a PC and left `meta.json` as it was.
 pub const EDITED: &str = "changed on the stick since the last run, not on the server";
 
@@ -88,7 +91,7 @@ pub fn decide(facts: &Facts) -> Decision {
     match (facts.stick, facts.server) {
         (Side::Missing, _) => return Nothing("not on the stick"),
         (Side::Empty, Side::Filled) if !facts.force => {
-            return Refused("the stick's dataset is empty and the server's is not; --force would empty the server's");
+            return Refused(EMPTIED);
         }
         (Side::Empty, Side::Empty | Side::Missing) => return Nothing("empty on both sides"),
         (Side::Filled, Side::Empty) => return stick_wins("the server's dataset is empty"),
