@@ -10,7 +10,7 @@ use serde_json::json;
 use super::plan::log_plan;
 use super::replace::{Job, Pair, recover};
 use super::verdict::{Asked, open_on_stick, unfit};
-use super::{Env, Report, each_of};
+use super::{Env, Report, each_of, open_stick};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::meta;
 use crate::dataset::publish::Compare;
@@ -19,7 +19,7 @@ use crate::dataset::survey::{How, Survey, survey};
 use crate::dataset::{Dataset, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
-use crate::stick::chain::{Probed, Stick, find};
+use crate::stick::chain::Stick;
 use crate::stick::role::Role;
 use crate::tree::manifest::Header;
 
@@ -73,14 +73,7 @@ impl Args {
 fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let wanted = args.datasets()?;
     let server = Server::open(&env.settings, args.dry_run)?;
-    let device = match &args.device {
-        Some(device) => device.clone(),
-        None => find(Role::Dist, &env.settings)?,
-    };
-    report.device = Some(device.clone());
-    let probed = Probed::open(&device, &env.settings, env.clock)?;
-    report.probed(&device, probed.superblock());
-    let stick = probed.mount(Role::Dist, &env.settings)?.prove()?;
+    let stick = open_stick(args.device.as_deref(), Role::Dist, env, report)?;
     let belief = server.belief(env.clock)?;
     let asked = Asked { force: false, dirty: false, checksum: args.checksum, belief: &belief };
     if args.dry_run {

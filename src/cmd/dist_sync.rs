@@ -7,7 +7,7 @@ use log::{info, warn};
 use serde_json::json;
 
 use super::plan::log_plan;
-use super::{Env, Report, each_of};
+use super::{Env, Report, each_of, open_stick};
 use crate::dataset::publish::Compare;
 use crate::dataset::receive::{self, Need};
 use crate::dataset::room;
@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::lock::Lock;
 use crate::os::progress::Progress;
-use crate::stick::chain::{Probed, find};
 use crate::stick::control;
 use crate::stick::role::Role;
 use crate::tree::manifest::Header;
@@ -77,17 +76,10 @@ fn sync(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
         both(args, env, &root, Limits::FAT, report)?;
         return Ok(mountpoint.clone());
     }
-    let device = match &args.device {
-        Some(device) => device.clone(),
-        None => find(Role::Dist, &env.settings)?,
-    };
-    report.device = Some(device.clone());
-    let probed = Probed::open(&device, &env.settings, env.clock)?;
-    report.probed(&device, probed.superblock());
-    let stick = probed.mount(Role::Dist, &env.settings)?.prove()?;
+    let stick = open_stick(args.device.as_deref(), Role::Dist, env, report)?;
     let done = both(args, env, stick.root(), stick.limits(), report);
     done.and(stick.release())?;
-    Ok(device)
+    Ok(report.device.clone().unwrap_or_default())
 }
 
 fn both(args: &Args, env: &Env, root: &Dir, limits: Limits, report: &mut Report) -> Result<()> {

@@ -11,7 +11,7 @@ use super::replace::{Job, Pair, on_stick, recover};
 use super::verdict::{
     Asked, SERVER_WINS, STICK_WINS, Seen, distrust, doubt_clock, no_winner, open_on_stick, say, see, unfit,
 };
-use super::{Env, Report, each_of, hooks};
+use super::{Env, Report, each_of, hooks, open_stick};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::decide::Decision;
 use crate::dataset::history::INGEST;
@@ -20,7 +20,7 @@ use crate::dataset::server::Server;
 use crate::dataset::{Dataset, dirt, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
-use crate::stick::chain::{Probed, Stick, find};
+use crate::stick::chain::Stick;
 use crate::stick::role::Role;
 
 /// Take in what a TM-INGEST stick brings, or bring the stick up to date.
@@ -58,14 +58,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
 
 fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let server = Server::open(&env.settings, args.dry_run)?;
-    let device = match &args.device {
-        Some(device) => device.clone(),
-        None => find(Role::Ingest, &env.settings)?,
-    };
-    report.device = Some(device.clone());
-    let probed = Probed::open(&device, &env.settings, env.clock)?;
-    report.probed(&device, probed.superblock());
-    let stick = probed.mount(Role::Ingest, &env.settings)?.prove()?;
+    let stick = open_stick(args.device.as_deref(), Role::Ingest, env, report)?;
     if stick.manifest().is_none() {
         info!("the stick has no manifest (a new one, or one of the original system): it could not be checked");
     }

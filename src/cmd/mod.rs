@@ -23,7 +23,9 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::os::{jobs, journal};
 use crate::settings::Settings;
+use crate::stick::chain::{Probed, Stick, find};
 use crate::stick::probe::Superblock;
+use crate::stick::role::Role;
 
 /// What every command is given.
 pub struct Env {
@@ -100,4 +102,20 @@ pub fn each_of(datasets: &[Dataset], mut work: impl FnMut(Dataset) -> Result<boo
         }
     }
     first_error.map_or(Ok(there), Err)
+}
+
+/// The stick that a command works on: the named device, or else the one stick with the role's label; probed, mounted
+/// read-only and proven.
+///
+/// # Errors
+/// `Refused` if it is not such a stick, `NoSource` or `Usage` if there is none or there are several, `Busy`, `Io`.
+pub fn open_stick(device: Option<&Path>, role: Role, env: &Env, report: &mut Report) -> Result<Stick> {
+    let device = match device {
+        Some(device) => device.to_owned(),
+        None => find(role, &env.settings)?,
+    };
+    report.device = Some(device.clone());
+    let probed = Probed::open(&device, &env.settings, env.clock)?;
+    report.probed(&device, probed.superblock());
+    probed.mount(role, &env.settings)?.prove()
 }
