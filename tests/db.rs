@@ -1,13 +1,11 @@
 //! The database side of snapshots, with a real PostgreSQL server: a dump restores to the same database, and whatever goes
 //! wrong, there is no half dump, no half database and no password where it could be read.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -278,33 +276,6 @@ fn a_disk_that_is_full_is_named() {
     common::tool("umount", &[full]);
     says(&result.unwrap_err(), 1, &[&format!("{full}/pg_dump.sql"), "No space left", "make room there"]);
     assert_eq!(left, 0);
-}
-
-#[test]
-fn a_test_that_is_killed_leaves_no_server() {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--ignored", "--exact", "holds_a_server", "--nocapture"]).stdout(std::process::Stdio::piped());
-    let mut child = child.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let line = lines.find(|line| line.contains("server on ")).expect("it starts a server");
-    let port: u16 = line.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(10), "the server on port {port} lives on");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-#[test]
-#[ignore = "run by a_test_that_is_killed_leaves_no_server"]
-fn holds_a_server() {
-    if std::env::args().any(|argument| argument == "--nocapture") {
-        println!("\nserver on {}", postgres().port);
-        std::thread::sleep(Duration::from_secs(60));
-    }
 }
 
 /// Runs one of the ignored tests below in a namespace where `pg_dump` and `psql` are not installed.
