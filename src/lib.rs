@@ -7,6 +7,7 @@ pub mod dataset;
 pub mod error;
 pub mod os;
 pub mod settings;
+pub mod snapshot;
 pub mod stick;
 pub mod text;
 pub mod tree;
@@ -46,6 +47,7 @@ enum Command {
     Clock(cmd::clock::Args),
     Log(cmd::log::Args),
     Undo(cmd::undo::Args),
+    RestoreDrill(cmd::restore_drill::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -125,6 +127,7 @@ fn run(command: &Command) -> u8 {
         Command::DistSync(args) => ("tool-dist-sync", Some("usb_dist_sync.log").filter(|_| !args.dry_run)),
         Command::Stick(_) | Command::Clock(_) | Command::Log(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
+        Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
     };
     journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
     let env = Env { settings, clock };
@@ -136,6 +139,7 @@ fn run(command: &Command) -> u8 {
         Command::Clock(args) => cmd::clock::run(args, &env),
         Command::Log(args) => cmd::log::run(args),
         Command::Undo(args) => cmd::undo::run(args, &env),
+        Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),
     };
     match result {
         Ok(()) => 0,

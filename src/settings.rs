@@ -1,10 +1,15 @@
 //! Settings: flags over environment over defaults (SPEC 2). *Pure*: the environment comes in as a function.
 
+pub mod env_file;
+pub mod pg_uri;
+
 use std::path::{Path, PathBuf};
+
+use pg_uri::PgUri;
 
 use crate::error::{Error, Result};
 
-/// What the stick commands need to know of this server.
+/// What the commands need to know of this server.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `SERVER_ROOT`: everything the server keeps.
@@ -23,6 +28,16 @@ pub struct Settings {
     pub labels: Labels,
     /// `USB_MAX_RETRY`: attempts to unmount a stick.
     pub max_retry: u32,
+    /// `SNAPSHOT_ROOT`: where snapshots are made.
+    pub snapshot_root: PathBuf,
+    /// `SNAPSHOT_DIR`: the snapshots that are backed up.
+    pub snapshot_dir: PathBuf,
+    /// `SNAPSHOT_RETENTION_DAYS`: how long a snapshot is kept.
+    pub snapshot_retention_days: u32,
+    /// `BACKUP_RETENTION`: how many archives a stick keeps, 0 for all.
+    pub backup_retention: u32,
+    /// `PG_URI`: the database, where it is not the one of `.env`.
+    pub pg_uri: Option<PgUri>,
 }
 
 /// The label that each kind of stick carries.
@@ -60,9 +75,39 @@ impl Settings {
                 backup: label("USB_BACKUP_LABEL", var("USB_BACKUP_LABEL"), "TM-BACKUP")?,
             },
             max_retry: number("USB_MAX_RETRY", var("USB_MAX_RETRY"), 3, 1, 100)?,
+            snapshot_root: path("SNAPSHOT_ROOT", server_root.join("snapshots"))?,
+            snapshot_dir: path("SNAPSHOT_DIR", server_root.join("snapshots"))?,
+            snapshot_retention_days: retention_days("SNAPSHOT_RETENTION_DAYS", var("SNAPSHOT_RETENTION_DAYS"))?,
+            backup_retention: backup_retention("BACKUP_RETENTION", var("BACKUP_RETENTION"))?,
+            pg_uri: var("PG_URI").map(|uri| database("PG_URI", &uri)).transpose()?,
             server_root,
         })
     }
+}
+
+/// The value of `SNAPSHOT_RETENTION_DAYS` or `--retention-days`, 7 where there is none.
+///
+/// # Errors
+/// `Config` if it is no number from 1 to 36500.
+pub fn retention_days(name: &str, value: Option<String>) -> Result<u32> {
+    number(name, value, 7, 1, 36_500)
+}
+
+/// The value of `BACKUP_RETENTION` or `--retention`, 4 where there is none.
+///
+/// # Errors
+/// `Config` if it is no number from 0 to 10000.
+pub fn backup_retention(name: &str, value: Option<String>) -> Result<u32> {
+    number(name, value, 4, 0, 10_000)
+}
+
+/// The value of `PG_URI` or `--pg-uri`.
+///
+/// # Errors
+/// `Config`, without the value: it may hold a password.
+pub fn database(name: &str, value: &str) -> Result<PgUri> {
+    let next = "write it as postgresql://user:password@host:5432/database";
+    PgUri::parse(value).map_err(|why| Error::Config { why: format!("{name} is no database's address: {why}"), next })
 }
 
 const NEXT: &str = "correct it in /etc/default/toolmaster or on the command line";
@@ -115,6 +160,9 @@ mod tests {
         assert_eq!(settings.log_dir, Path::new("/data/logs"));
         assert_eq!(settings.labels.ingest, "TM-INGEST");
         assert_eq!(settings.max_retry, 3);
+        assert_eq!(settings.snapshot_root, Path::new("/data/snapshots"));
+        assert_eq!((settings.snapshot_retention_days, settings.backup_retention), (7, 4));
+        assert_eq!(settings.pg_uri, None);
     }
 
     #[test]
@@ -127,6 +175,10 @@ mod tests {
             ("USB_MAX_RETRY", "0"),
             ("USB_INGEST_LABEL", "THIS-LABEL-IS-TOO-LONG"),
             ("USB_INGEST_LABEL", "A\nB"),
+            ("SNAPSHOT_ROOT", "snapshots"),
+            ("SNAPSHOT_RETENTION_DAYS", "0"),
+            ("BACKUP_RETENTION", "-1"),
+            ("PG_URI", "app:secret@h/db"),
         ] {
             assert_eq!(read(&[bad]).unwrap_err().exit_code(), 78, "{bad:?}");
         }

@@ -8,6 +8,7 @@ pub mod ingest;
 pub mod log;
 pub mod plan;
 pub mod replace;
+pub mod restore_drill;
 pub mod stick;
 pub mod undo;
 pub mod verdict;

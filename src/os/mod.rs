@@ -11,5 +11,6 @@ pub mod lock;
 pub mod mount;
 pub mod process;
 pub mod progress;
+pub mod random;
 pub mod signal;
 pub mod systemd;

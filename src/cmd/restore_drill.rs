@@ -1,0 +1,82 @@
+//! `restore-drill`: proves that the newest snapshot's dump can be restored, in a database of its own (SPEC 7).
+
+use std::fs::File;
+use std::path::Path;
+
+use argh::FromArgs;
+use log::info;
+use serde_json::json;
+
+use super::{Env, Report};
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Entry};
+use crate::os::lock::Lock;
+use crate::snapshot::client;
+use crate::snapshot::load;
+use crate::text::Bytes;
+
+/// Restore the newest snapshot's dump into a scratch database, compare, and drop it.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "restore-drill")]
+pub struct Args {
+    /// the database server, as postgresql://user:password@host:5432/database
+    #[argh(option)]
+    pg_uri: Option<String>,
+}
+
+/// Held by a drill; not the name of a snapshot.
+const LOCK: &str = ".restore-drill.lock";
+const DUMP: &[u8] = b"pg_dump.sql";
+
+/// Carries it out.
+///
+/// # Errors
+/// SPEC 3: `NoSource` without a snapshot, `Failed` if its dump can't be restored.
+pub fn run(args: &Args, env: &Env) -> Result<()> {
+    let mut report = Report::new("restore-drill");
+    let result = drill(args, env, &mut report);
+    report.end(env, result.as_ref().err());
+    result
+}
+
+fn drill(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
+    let root = &env.settings.snapshot_root;
+    let no_snapshot = || Error::NoSource {
+        why: format!("there is no complete snapshot in {}", root.display()),
+        next: "make one with tool-snapshot.sh",
+    };
+    let dir = Dir::open_if_there(root)?.ok_or_else(no_snapshot)?;
+    let (dump, entry, shown) = newest_dump(&dir, root)?.ok_or_else(no_snapshot)?;
+    let uri = client::database(&env.settings, args.pg_uri.as_deref())?;
+    let _lock = Lock::file(&dir, LOCK)?;
+    info!("{shown}: {}, into a scratch database beside {uri}", Bytes(entry.size));
+    let contents = load::scratch(&uri, dump, &shown, |_, contents| Ok(contents.clone())).map_err(damaged)?;
+    report.bytes = contents.bytes;
+    let (tables, rows) = (contents.tables.len(), contents.rows());
+    let found = json!({"outcome": "restored", "tables": tables, "rows": rows, "large_objects": contents.large_objects});
+    report.datasets.insert("db".to_owned(), found);
+    info!("restore drill completed dump={shown} tables={tables} rows={rows} large_objects={}", contents.large_objects);
+    Ok(())
+}
+
+/// The newest snapshot's dump, and its name.
+fn newest_dump(dir: &Dir, root: &Path) -> Result<Option<(File, Entry, String)>> {
+    let Some(name) = std::fs::read_link(root.join("latest")).ok().filter(|name| name.components().count() == 1) else {
+        return Ok(None);
+    };
+    let name = name.file_name().unwrap_or_default().as_encoded_bytes();
+    let Some(snapshot) = dir.sub(name)? else { return Ok(None) };
+    let Some(db) = snapshot.sub(b"db")? else { return Ok(None) };
+    let found = db.read_if_there(DUMP)?;
+    Ok(found.map(|(file, entry)| (file, entry, db.shown(DUMP))))
+}
+
+/// The server's own snapshot is not refused: it has failed.
+fn damaged(error: Error) -> Error {
+    match error {
+        Error::Refused { why, .. } => {
+            Error::Failed { why, next: "make a new snapshot with tool-snapshot.sh, and keep this one and the log" }
+        }
+        error => error,
+    }
+}

@@ -1,0 +1,18 @@
+//! Random names.
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::error::{Error, Result};
+use crate::text::hex;
+
+/// Sixteen random hexadecimal digits.
+///
+/// # Errors
+/// `Failed` if the system has no random numbers.
+pub fn word() -> Result<String> {
+    let mut bytes = [0; 8];
+    match getrandom(&mut bytes, GetRandomFlags::empty()) {
+        Ok(8) => Ok(hex(&bytes)),
+        _ => Err(Error::Failed { why: "the system gives no random numbers".to_owned(), next: "run it again" }),
+    }
+}

@@ -1,0 +1,127 @@
+//! `toolmaster restore-drill` with a real PostgreSQL server: it proves the newest dump, and leaves no database behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Mutex;
+
+use common::postgres::{Database, TRACE, postgres};
+use common::{Call, Run, Server};
+use rustix::process::Signal;
+use toolmaster::os::dir::Dir;
+use toolmaster::snapshot::dump::{Options, dump};
+use toolmaster::snapshot::load;
+
+/// All drills of this file use one server, and a drill removes what others left: one at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
+
+struct Site {
+    live: Database,
+    server: Server,
+    before: load::Summary,
+}
+
+impl Site {
+    /// A live database with a table, and a snapshot of it.
+    fn new() -> Site {
+        let (live, server) = (postgres().database(), Server::new());
+        live.psql("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); SELECT lo_create(7);");
+        let snapshots = server.tree().sub("snapshots");
+        snapshots.dir("2026-01-31_023000/db").link("latest", "2026-01-31_023000");
+        let dir = Dir::open(&snapshots.path("2026-01-31_023000/db")).unwrap();
+        dump(&live.uri(), &Options::default(), &dir, b"pg_dump.sql").unwrap();
+        let before = load::summary(&live.uri()).unwrap();
+        Site { live, server, before }
+    }
+
+    fn write_dump(&self, text: &str) {
+        self.server.tree().file("snapshots/latest/db/pg_dump.sql", text, common::ago(60));
+    }
+
+    fn call(&self) -> Call<'_> {
+        self.server.call(&["restore-drill"]).var("PG_URI", postgres().uri_text(&self.live.name))
+    }
+
+    /// What holds after every drill.
+    fn check(&self, run: &Run) {
+        assert_eq!(postgres().scratch_databases(), "", "{run}");
+        assert_eq!(load::summary(&self.live.uri()).unwrap(), self.before, "the live database was touched");
+        let all = format!("{run}{}", self.snapshot_log());
+        assert!(!all.contains(TRACE), "{all}");
+    }
+
+    fn snapshot_log(&self) -> String {
+        self.server.tree().text("logs/snapshot.log")
+    }
+
+    fn fails(&self, code: i32, words: &str) {
+        let run = self.call().fails(code);
+        assert!(run.stderr.contains(words), "{words}: {run}");
+        assert_eq!(run.job["job"], "restore-drill");
+        assert_eq!(run.job["result"], if code == 3 { "nothing" } else { "failed" });
+        assert!(!self.server.tree().has("logs/usb_guard.log"));
+        self.check(&run);
+    }
+}
+
+#[test]
+fn a_good_snapshot_is_proven() {
+    let _one = ONE.lock();
+    let site = Site::new();
+    let run = site.call().finish();
+    run.ended(0);
+    site.check(&run);
+    assert!(site.snapshot_log().contains("restore drill completed dump="), "{}", site.snapshot_log());
+    assert_eq!((&run.job["job"], &run.job["result"]), (&"restore-drill".into(), &"done".into()));
+    let db = &run.job["datasets"]["db"];
+    assert_eq!((db["tables"].as_u64(), db["rows"].as_u64(), db["large_objects"].as_u64()), (Some(1), Some(2), Some(1)));
+}
+
+#[test]
+fn what_can_t_be_restored_is_a_failure() {
+    let _one = ONE.lock();
+    let site = Site::new();
+    site.write_dump("CREATE TABLE public.t (a int);\n");
+    site.fails(1, "is not whole");
+    site.write_dump(&format!("CREATE TABLE public.t (a int);\nSELECT 1/0;\n{END}"));
+    site.fails(1, "division by zero");
+    // A trigger takes a row away: the load succeeds and the numbers differ.
+    site.write_dump(&format!(
+        "CREATE TABLE public.t (a int);\nCREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;\n\
+        CREATE TRIGGER g BEFORE INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.f();\n\
+        COPY public.t (a) FROM stdin;\n1\n\\.\n{END}"
+    ));
+    site.fails(1, "public.t has 0 rows, the dump 1");
+    site.server.tree().remove("snapshots/latest");
+    site.fails(3, "there is no complete snapshot");
+}
+
+#[test]
+fn a_signal_ends_it_and_no_database_stays() {
+    let _one = ONE.lock();
+    let site = Site::new();
+    site.write_dump(&format!("CREATE TABLE public.t (a int);\nSELECT pg_catalog.pg_sleep(60);\n{END}"));
+    let sleeping =
+        || postgres().psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%'");
+    let mut running = site.call().start();
+    running.until("it loads", || sleeping().trim() != "1" && !postgres().scratch_databases().is_empty());
+    running.signal(Signal::TERM);
+    let run = running.wait();
+    run.ended(1);
+    site.check(&run);
+
+    // What a kill leaves, the next one removes.
+    let mut running = site.call().start();
+    running.until("it loads", || sleeping().trim() != "1" && !postgres().scratch_databases().is_empty());
+    running.signal(Signal::KILL);
+    running.reap();
+    assert_ne!(postgres().scratch_databases(), "");
+    site.write_dump(&format!("CREATE TABLE public.t (a int);\n{END}"));
+    let run = site.call().finish();
+    run.ended(0);
+    assert!(run.stderr.contains("that an earlier run left"), "{run}");
+    site.check(&run);
+}
