@@ -7,6 +7,7 @@ pub mod dataset;
 pub mod error;
 pub mod os;
 pub mod settings;
+pub mod snapshot;
 pub mod stick;
 pub mod text;
 pub mod tree;

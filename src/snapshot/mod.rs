@@ -1,0 +1,3 @@
+//! Snapshots and their archives (SPEC 7).
+
+pub mod archive;
