@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// Where a crate may be named: files, or directories with a slash at their end. Empty means everywhere.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("argh", &["lib.rs", "cmd/"]),
     ("heapless", &["stick/"]),
     ("log", &[]),
@@ -31,10 +31,12 @@ const CRATES: [(&str, &[&str]); 9] = [
             "cmd/stick/probe.rs",
         ],
     ),
+    ("ruzstd", &["snapshot/archive/"]),
     ("serde", &[]),
     ("serde_json", &[]),
-    ("sha2", &["tree/"]),
+    ("sha2", &["snapshot/archive/", "tree/"]),
     ("signal_hook", &["os/signal.rs"]),
+    ("structured_zstd", &["snapshot/archive/"]),
     ("time", &["clock.rs"]),
 ];
 

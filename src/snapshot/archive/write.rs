@@ -1,0 +1,210 @@
+//! Writes an archive: one pass over the snapshot, in step with its manifest.
+
+use std::fs::File;
+use std::io::{Read, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::frames::{Frames, largest};
+use super::header::{BLOCK, Plain, Proof};
+use super::{BUFFER, MANIFEST, RECORD};
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Entry};
+use crate::os::progress::Progress;
+use crate::os::signal;
+use crate::text::Shown;
+use crate::tree::manifest::{Listed, path_order};
+use crate::tree::stream::Stream;
+use crate::tree::walk::{Side, Step, Walk};
+
+/// An archive that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes of the archive.
+    pub bytes: u64,
+    /// SHA-256 of the archive's bytes, for the file beside it.
+    pub sha256: [u8; 32],
+    /// Files of the manifest, all of them in it.
+    pub files: u64,
+    /// Bytes of these files.
+    pub content: u64,
+}
+
+/// Writes the snapshot `snapshot` as an archive whose root is called `name` (one component). Each file is held against
+/// the manifest as it is read. Nothing is flushed to a medium: that is the caller's.
+///
+/// # Errors
+/// `Refused` if the snapshot is not as its manifest says, naming the first file; `Unreadable` for its files, `Io` for
+/// `out`, `Interrupted`, `Failed`.
+pub fn write(snapshot: &Dir, name: &str, out: &mut dyn Write, progress: &mut Progress) -> Result<Written> {
+    let (file, entry) = snapshot.read(MANIFEST)?;
+    let list = Stream::new(file, snapshot.shown(MANIFEST), b"")?;
+    let mut writer = Writer {
+        snapshot,
+        name: name.as_bytes(),
+        frames: Frames::new(out, format!("the archive of {}", Shown(name.as_bytes()))),
+        list,
+        files: 0,
+        content: 0,
+        progress,
+    };
+    if !writer.list.header().is_complete() {
+        return Err(writer.not_whole(MANIFEST, "is that of a snapshot that was never finished"));
+    }
+    writer.directory(b"", &snapshot.entry()?)?;
+    writer.manifest(&entry)?;
+    writer.walk()?;
+    writer.frames.put(&[0; 2 * BLOCK])?;
+    writer.frames.pad(RECORD)?;
+    let total = writer.frames.finish()?;
+    Ok(Written { bytes: total.bytes, sha256: total.sha256, files: writer.files, content: writer.content })
+}
+
+struct Writer<'a> {
+    snapshot: &'a Dir,
+    name: &'a [u8],
+    frames: Frames<'a>,
+    list: Stream,
+    files: u64,
+    content: u64,
+    progress: &'a mut Progress,
+}
+
+impl Writer<'_> {
+    fn walk(&mut self) -> Result<()> {
+        let mut walk = Walk::new(Some(self.snapshot), None)?;
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::File { .. } if walk.path() == MANIFEST => {}
+                Step::File { left: Some(entry), .. } => self.file(&walk, &entry)?,
+                Step::Enter { left: Some(entry), .. } => self.directory(walk.path(), &entry)?,
+                Step::Skipped(Side::Left, what) => return Err(self.not_whole(walk.path(), &format!("is a {what}"))),
+                _ => {}
+            }
+        }
+        match self.list.head() {
+            None => Ok(()),
+            Some(missing) => Err(self.not_whole(&missing.path, "is missing")),
+        }
+    }
+
+    fn directory(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        let path = in_root(self.name, path);
+        self.frames.put(&Plain { path: &path, proof: None, size: 0, mode: entry.mode, mtime: entry.mtime }.encode())
+    }
+
+    /// The manifest is read twice more: to hash it for its own header, and to write it.
+    fn manifest(&mut self, entry: &Entry) -> Result<()> {
+        let (file, _) = self.snapshot.read(MANIFEST)?;
+        let sha256 = pump(self.snapshot, MANIFEST, file, entry.size, |_| Ok(()))?;
+        let listed = Listed { path: MANIFEST.to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
+        let (file, _) = self.snapshot.read(MANIFEST)?;
+        self.content(self.snapshot, MANIFEST, file, &listed, entry.mode)
+    }
+
+    fn file(&mut self, walk: &Walk, entry: &Entry) -> Result<()> {
+        let path = walk.path();
+        let Some(listed) = self.list.head().filter(|head| path_order(&head.path, path).is_le()) else {
+            return Err(self.not_whole(path, "is not in its manifest"));
+        };
+        if listed.path != path {
+            return Err(self.not_whole(&listed.path, "is missing"));
+        }
+        if listed.size != entry.size {
+            let why = format!("has {} bytes instead of {}", entry.size, listed.size);
+            return Err(self.not_whole(path, &why));
+        }
+        let (Some(listed), Some(dir)) = (self.list.take()?, walk.left()) else { return Ok(()) };
+        let (file, _) = dir.read(walk.name())?;
+        self.files += 1;
+        self.content += listed.size;
+        self.content(dir, walk.name(), file, &listed, entry.mode)?;
+        self.progress.add_file();
+        Ok(())
+    }
+
+    /// Header and content. The time is the manifest's: with the content it lists, it is the file that it lists.
+    fn content(&mut self, dir: &Dir, name: &[u8], file: File, listed: &Listed, mode: u32) -> Result<()> {
+        let Some(sha256) = listed.sha256 else {
+            return Err(self.not_whole(&listed.path, "has no SHA-256 in its manifest"));
+        };
+        let path = in_root(self.name, &listed.path);
+        let proof = Some(Proof { sha256, number: self.files });
+        self.frames.put(&Plain { path: &path, proof, size: listed.size, mode, mtime: listed.mtime }.encode())?;
+        let (frames, progress) = (&mut self.frames, &mut *self.progress);
+        let found = pump(dir, name, file, listed.size, |bytes| {
+            progress.add_bytes(bytes.len() as u64);
+            frames.put(bytes)
+        })?;
+        if found != Some(sha256) {
+            return Err(self.not_whole(&listed.path, "has another content than in its manifest"));
+        }
+        self.frames.pad(BLOCK as u64)
+    }
+
+    fn not_whole(&self, path: &[u8], why: &str) -> Error {
+        Error::Refused {
+            why: format!("{} {why}: the snapshot is not whole", self.snapshot.shown(path)),
+            next: "take a new snapshot, then run it again".to_owned(),
+        }
+    }
+}
+
+fn in_root(name: &[u8], path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { name.to_vec() } else { [name, b"/", path].concat() }
+}
+
+/// Hands out exactly `size` bytes of a file and returns their SHA-256; nothing if it has fewer or more.
+fn pump(
+    dir: &Dir,
+    name: &[u8],
+    mut file: File,
+    size: u64,
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<Option<[u8; 32]>> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; BUFFER];
+    let mut rest = size;
+    loop {
+        signal::check()?;
+        let count = match file.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(Error::Unreadable { path: dir.shown(name), source }),
+        };
+        if count == 0 || count as u64 > rest {
+            return Ok((count == 0 && rest == 0).then(|| hasher.finalize().into()));
+        }
+        let bytes = buffer.get(..count).unwrap_or_default();
+        hasher.update(bytes);
+        each(bytes)?;
+        rest -= count as u64;
+    }
+}
+
+/// The largest that the archive of a snapshot can be, bytes: all contents stored uncompressed, with tar's headers, each
+/// with an extended one, and the frames' own bytes. The name of the root counts with 64 bytes.
+///
+/// # Errors
+/// `Io`, `Interrupted`, `Refused` (too deep).
+pub fn estimate(snapshot: &Dir) -> Result<u64> {
+    let mut tar = entry_size(0, 0);
+    let mut walk = Walk::new(Some(snapshot), None)?;
+    while let Some(step) = walk.step()? {
+        let size = match step {
+            Step::File { left: Some(entry), .. } => entry.size,
+            Step::Enter { .. } => 0,
+            _ => continue,
+        };
+        tar = tar.saturating_add(entry_size(walk.path().len(), size));
+    }
+    Ok(largest(tar.saturating_add(2 * RECORD)))
+}
+
+/// Two headers, the records of the extended one (at most 256 bytes beside the path), and the content.
+fn entry_size(path: usize, size: u64) -> u64 {
+    const BLOCK_SIZE: u64 = BLOCK as u64;
+    let records = (path as u64 + 64 + 256).next_multiple_of(BLOCK_SIZE);
+    let content = size.checked_next_multiple_of(BLOCK_SIZE).unwrap_or(u64::MAX);
+    content.saturating_add(2 * BLOCK_SIZE + records)
+}
