@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
-use time::{OffsetDateTime, UtcOffset};
+use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
 /// 2000-01-01T00:00:00Z: no time before it is believed (SPEC 6).
 pub const YEAR_2000: i64 = 946_684_800;
@@ -49,11 +49,30 @@ impl Clock {
         self.local(seconds).format(&form).unwrap_or_default()
     }
 
+    /// Unix seconds of the local time that a directory's name says.
+    pub fn of_dir_name(&self, name: &str) -> Option<i64> {
+        parse_dir_name(name).map(|local| local - i64::from(self.offset.whole_seconds()))
+    }
+
     /// `2026-01-31_023000`, the form of directory names.
     pub fn dir_name(&self, seconds: i64) -> String {
         let form = format_description!("[year]-[month]-[day]_[hour][minute][second]");
         self.local(seconds).format(&form).unwrap_or_default()
     }
+}
+
+/// The local time that a directory's name says (`2026-01-31_023000`, with `-2` and so on if there were several in a
+/// second), as seconds since 1970 on the site's clock; nothing if it is no such name.
+pub fn parse_dir_name(name: &str) -> Option<i64> {
+    let form = format_description!("[year]-[month]-[day]_[hour][minute][second]");
+    let time = name.get(..17)?;
+    let number = name.get(17..)?;
+    let digits =
+        number.strip_prefix('-').filter(|digits| !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()));
+    if !number.is_empty() && digits.is_none() {
+        return None;
+    }
+    PrimitiveDateTime::parse(time, &form).ok().map(|time| time.assume_utc().unix_timestamp())
 }
 
 /// Unix seconds of an RFC 3339 time, or nothing if the text is none.
@@ -132,6 +151,20 @@ mod tests {
         let belief = Belief::new(4_070_908_800, NOW, 0, false);
         assert!(!belief.believed);
         assert_eq!(belief.next(&[NOW - 3]), NOW + 1);
+    }
+
+    #[test]
+    fn dir_names() {
+        assert_eq!(parse_dir_name("1970-01-02_000001"), Some(DAY + 1));
+        assert_eq!(parse_dir_name("1970-01-02_000001-12"), Some(DAY + 1));
+        for other in
+            ["1970-01-02", "1970-01-02_000001-", "1970-01-02_00000x", "1970-13-02_000001", "1970-01-02_000001.old", ""]
+        {
+            assert_eq!(parse_dir_name(other), None, "{other}");
+        }
+        let tokyo = Clock { offset: UtcOffset::from_hms(9, 0, 0).unwrap() };
+        assert_eq!(tokyo.dir_name(0), "1970-01-01_090000");
+        assert_eq!(tokyo.of_dir_name("1970-01-01_090000"), Some(0));
     }
 
     #[test]

@@ -27,8 +27,13 @@ use os::{journal, signal};
 use settings::Settings;
 
 /// The names under which the binary is called on the Pi (without `.sh` or `.py`), and what `toolmaster …` each is.
-pub const NAMES: [(&str, &str); 3] =
-    [("tool-ingest-sync", "ingest"), ("tool-dist-export", "dist-export"), ("tool-dist-sync", "dist-sync")];
+pub const NAMES: [(&str, &str); 5] = [
+    ("tool-ingest-sync", "ingest"),
+    ("tool-dist-export", "dist-export"),
+    ("tool-dist-sync", "dist-sync"),
+    ("tool-backup-export", "backup"),
+    ("tool-snapshot", "snapshot"),
+];
 
 /// What a Raspberry Pi needs to be a factory-floor appliance: sticks in and out, snapshots, backups, a mirror.
 #[derive(FromArgs, Debug)]
@@ -43,6 +48,9 @@ enum Command {
     Ingest(cmd::ingest::Args),
     DistExport(cmd::dist_export::Args),
     DistSync(cmd::dist_sync::Args),
+    Backup(cmd::backup::Args),
+    Snapshot(cmd::snapshot::Args),
+    Restore(cmd::restore::Args),
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
     Log(cmd::log::Args),
@@ -125,6 +133,9 @@ fn run(command: &Command) -> u8 {
         Command::Ingest(args) => ("tool-ingest-sync", Some("usb_ingest.log").filter(|_| !args.dry_run)),
         Command::DistExport(args) => ("tool-dist-export", Some("usb_dist_export.log").filter(|_| !args.dry_run)),
         Command::DistSync(args) => ("tool-dist-sync", Some("usb_dist_sync.log").filter(|_| !args.dry_run)),
+        Command::Backup(args) => ("tool-backup-export", Some("usb_backup.log").filter(|_| !args.dry_run)),
+        Command::Snapshot(args) => ("tool-snapshot", Some("snapshot.log").filter(|_| !args.dry_run)),
+        Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.check)),
         Command::Stick(_) | Command::Clock(_) | Command::Log(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
@@ -135,6 +146,9 @@ fn run(command: &Command) -> u8 {
         Command::Ingest(args) => cmd::ingest::run(args, &env),
         Command::DistExport(args) => cmd::dist_export::run(args, &env),
         Command::DistSync(args) => cmd::dist_sync::run(args, &env),
+        Command::Backup(args) => cmd::backup::run(args, &env),
+        Command::Snapshot(args) => cmd::snapshot::run(args, &env),
+        Command::Restore(args) => cmd::restore::run(args, &env),
         Command::Stick(args) => cmd::stick::run(args, &env),
         Command::Clock(args) => cmd::clock::run(args, &env),
         Command::Log(args) => cmd::log::run(args),

@@ -5,7 +5,7 @@
 mod snapshot;
 
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -100,7 +100,7 @@ fn the_same_snapshot_gives_the_same_bytes() {
 fn the_largest_size_is_known_before() {
     let snapshot = Snapshot::empty();
     for number in 0..300 {
-        snapshot.file(&format!("master/{}{number}", "名".repeat(60)), &random(number, 100 + number as usize), -5);
+        snapshot.file(format!("master/{}{number}", "名".repeat(60)), &random(number, 100 + number as usize), -5);
     }
     snapshot.file("db/pg_dump.sql", &random(1, 10_000_000), 1);
     snapshot.seal();
@@ -166,7 +166,8 @@ fn what_follows_the_end_is_found() {
 
 #[test]
 fn a_snapshot_that_changed_makes_no_archive() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    type Change = (&'static str, fn(&Path));
+    let changes: [Change; 4] = [
         ("db/pg_dump.sql has another content", |path| fs::write(path.join("db/pg_dump.sql"), "B").unwrap()),
         ("db/pg_dump.sql has 2 bytes instead of 1", |path| fs::write(path.join("db/pg_dump.sql"), "AA").unwrap()),
         ("master/a is missing", |path| fs::remove_file(path.join("master/a")).unwrap()),
@@ -250,7 +251,7 @@ fn child() {
     }
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    println!("peak {}", peak.trim().trim_end_matches(" kB"));
+    writeln!(std::io::stdout(), "peak {}", peak.trim().trim_end_matches(" kB")).unwrap();
 }
 
 /// Peak memory, bytes, of writing the archive of a snapshot or reading it.
@@ -271,7 +272,8 @@ fn memory(name: &str, snapshot: &Snapshot) {
     let middle = start.elapsed();
     let read = peak("read", snapshot);
     let (a, b) = (middle.as_secs_f64(), (start.elapsed() - middle).as_secs_f64());
-    println!("{name}: write {} KiB {a:.1} s, read {} KiB {b:.1} s", written >> 10, read >> 10);
+    writeln!(std::io::stdout(), "{name}: write {} KiB {a:.1} s, read {} KiB {b:.1} s", written >> 10, read >> 10)
+        .unwrap();
     assert!(written < WRITE_MEMORY && read < READ_MEMORY, "{name}: {written} {read}");
 }
 

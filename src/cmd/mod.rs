@@ -1,5 +1,6 @@
 //! The commands: the order of steps, `--dry-run`, the completion line. Nothing else knows these.
 
+pub mod backup;
 pub mod clock;
 pub mod dist_export;
 pub mod dist_sync;
@@ -8,7 +9,9 @@ pub mod ingest;
 pub mod log;
 pub mod plan;
 pub mod replace;
+pub mod restore;
 pub mod restore_drill;
+pub mod snapshot;
 pub mod stick;
 pub mod undo;
 pub mod verdict;

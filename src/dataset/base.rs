@@ -106,11 +106,9 @@ impl Records {
     pub fn start(&self, dataset: Dataset, name: &str, run: &str) -> Result<Writer<File>> {
         let dir = self.to_write()?;
         let header = Header {
-            version: 1,
-            state: State::Complete,
-            server: self.server_id.clone(),
             runs: BTreeMap::from([(dataset.name().to_owned(), run.to_owned())]),
             previous: self.base_run(dataset)?,
+            ..Header::complete(&self.server_id)
         };
         let name = format!("{}.{name}", dataset.name());
         dir.remove(name.as_bytes())?;
@@ -218,7 +216,7 @@ pub fn write_stick_manifest(records: &Records, state: State, file: File, shown: 
     for dataset in Dataset::ALL {
         runs.extend(records.base_run(dataset)?.map(|run| (dataset.name().to_owned(), run)));
     }
-    let header = Header { version: 1, state, server: records.server_id.clone(), runs, previous: None };
+    let header = Header { state, runs, ..Header::complete(&records.server_id) };
     let mut writer = Writer::new(file, &header).map_err(fail)?;
     // In walk order: docviewer before master.
     let mut datasets = Dataset::ALL;

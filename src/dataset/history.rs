@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Dataset;
 use super::server::Server;
 use super::survey::Change;
-use crate::clock::{Belief, Clock, DAY};
+use crate::clock::{Belief, Clock, DAY, parse_dir_name};
 use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::dir::Dir;
@@ -206,18 +206,9 @@ fn claim(undo: &Dir, clock: Clock) -> Result<String> {
     Ok(candidate)
 }
 
-/// Whether a directory's name is a run's: `YYYY-MM-DD_HHMMSS` with an optional number.
+/// Whether a directory's name is a run's.
 fn is_run_name(name: &[u8]) -> bool {
-    const PATTERN: &[u8] = b"dddd-dd-dd_dddddd";
-    let fits = |(byte, pattern): (&u8, &u8)| {
-        if *pattern == b'd' { byte.is_ascii_digit() } else { byte == pattern }
-    };
-    let (Some(time), Some(rest)) = (name.get(..PATTERN.len()), name.get(PATTERN.len()..)) else {
-        return false;
-    };
-    let number =
-        rest.strip_prefix(b"-").is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit));
-    time.iter().zip(PATTERN).all(fits) && (rest.is_empty() || number)
+    std::str::from_utf8(name).is_ok_and(|name| parse_dir_name(name).is_some())
 }
 
 /// All that is known of a dataset's replaced ones, oldest first.
@@ -375,16 +366,5 @@ mod tests {
         assert_eq!(surplus(&parts, &BELIEF, true), [0, 3, 4], "in need also young ones beyond three");
         let unbelieved = Belief { believed: false, ..BELIEF };
         assert!(surplus(&parts, &unbelieved, true).is_empty());
-    }
-
-    #[test]
-    fn run_names() {
-        assert!(is_run_name(b"2026-11-24_223221"));
-        assert!(is_run_name(b"2026-11-24_223221-12"));
-        for other in
-            [&b"2026-11-24"[..], b"2026-11-24_223221-", b"2026-11-24_22322x", b"2026-11-24_223221.old", b"keep"]
-        {
-            assert!(!is_run_name(other));
-        }
     }
 }

@@ -103,6 +103,34 @@ impl Server {
         self.root.sub(UNDO).map_err(|_| not_real(&self.root.path_of(UNDO)))
     }
 
+    /// The directory of the snapshots, made if it is not there (not in a dry run, which gets none then).
+    ///
+    /// # Errors
+    /// `Config` if it is no real directory of the root's filesystem; `Io`.
+    pub fn snapshots(&self, path: &Path) -> Result<Option<Dir>> {
+        if let (false, Some(parent), Some(name)) = (self.dry_run, path.parent(), path.file_name())
+            && let Some(parent) = Dir::open_if_there(parent).map_err(|_| not_real(path))?
+        {
+            parent.make_new(name.as_encoded_bytes(), 0o700)?;
+        }
+        match Dir::open_if_there(path).map_err(|_| not_real(path))? {
+            Some(dir) if dir.entry()?.dev == self.root.entry()?.dev => Ok(Some(dir)),
+            None if self.dry_run => Ok(None),
+            _ => Err(not_real(path)),
+        }
+    }
+
+    /// Locks the snapshots against other runs; in a dry run nothing, since that changes nothing.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`, `Interrupted`.
+    pub fn lock_snapshots(&self) -> Result<Option<Lock>> {
+        match &self.state {
+            Some(state) if !self.dry_run => Lock::file(state, "snapshots.lock").map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Who owns the server's root: the owner of a dataset that is made anew.
     ///
     /// # Errors

@@ -265,6 +265,17 @@ impl Dir {
         }
     }
 
+    /// Makes `name` a symbolic link to `to` in one step, whatever it was before.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn replace_link(&self, name: &[u8], to: &str) -> Result<()> {
+        let temp = [b".", name, b".tmp"].concat();
+        self.remove(&temp)?;
+        rustix::fs::symlinkat(to, &self.fd, &temp[..]).map_err(|error| self.err("link", &temp, error))?;
+        self.rename(&temp, self, name)
+    }
+
     /// Makes the names in this directory durable.
     ///
     /// # Errors

@@ -227,6 +227,16 @@ impl WritableStick {
         self.0.release()
     }
 
+    /// The same stick mounted anew, so that what is read next comes from the medium and not from memory. Every
+    /// descriptor below its root must be closed by now.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`, `Refused` if it is no longer what it was.
+    pub fn afresh(self) -> Result<WritableStick> {
+        self.0.root().sync_all()?;
+        self.0.writable()
+    }
+
     /// `/.toolmaster` on the stick.
     ///
     /// # Errors

@@ -46,6 +46,27 @@ pub struct Header {
     /// was told of the newer one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub previous: Option<String>,
+    /// In a snapshot: its place in the order of all snapshots of the server.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seq: Option<u64>,
+    /// In a snapshot: when it was taken, unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub taken: Option<i64>,
+}
+
+impl Header {
+    /// A complete manifest of a server.
+    pub fn complete(server: &str) -> Header {
+        Header {
+            version: 1,
+            state: State::Complete,
+            server: server.to_owned(),
+            runs: BTreeMap::new(),
+            previous: None,
+            seq: None,
+            taken: None,
+        }
+    }
 }
 
 impl Header {
@@ -157,13 +178,7 @@ impl<R: Read> Reader<R> {
     pub fn new(input: R) -> std::io::Result<Reader<R>> {
         let mut reader = Reader {
             input: BufReader::new(input),
-            header: Header {
-                version: 1,
-                state: State::Incomplete,
-                server: String::new(),
-                runs: BTreeMap::new(),
-                previous: None,
-            },
+            header: Header { state: State::Incomplete, ..Header::complete("") },
             line: Vec::new(),
             last: Vec::new(),
             count: 0,
@@ -255,7 +270,7 @@ mod tests {
 
     fn header() -> Header {
         let runs = BTreeMap::from([("master".to_owned(), "r1".to_owned())]);
-        Header { version: 1, state: State::Complete, server: "s".to_owned(), runs, previous: None }
+        Header { runs, ..Header::complete("s") }
     }
 
     fn listed(path: &[u8]) -> Listed {

@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::text::Shown;
-    use crate::tree::manifest::{Header, State, Writer};
+    use crate::tree::manifest::{Header, Writer};
 
     /// Of a tree `t` with `a` "1", `b/c` "22", `meta.json` and a link, against that manifest.
     fn faults(listed: &[(&str, &str)]) -> Vec<String> {
@@ -183,13 +183,7 @@ mod tests {
         file("t/b/c", "22");
         file("t/meta.json", "{}");
         let root = Dir::open(place.path()).unwrap();
-        let header = Header {
-            version: 1,
-            state: State::Complete,
-            server: String::new(),
-            runs: std::collections::BTreeMap::new(),
-            previous: None,
-        };
+        let header = Header::complete("");
         let before = tempfile::tempdir().unwrap();
         let manifest = before.path().join("manifest");
         let mut writer = Writer::new(File::create(&manifest).unwrap(), &header).unwrap();

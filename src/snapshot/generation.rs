@@ -1,0 +1,163 @@
+//! Generations: snapshots by name and sequence number, how a new one appears, and the link `latest`.
+
+use log::{info, warn};
+
+use super::retention::{self, Fate, Known};
+use crate::clock::{Belief, Clock, parse_dir_name};
+use crate::error::{Error, Result};
+use crate::os::dir::Dir;
+use crate::tree::manifest::{Header, Reader};
+use crate::tree::remove;
+use crate::tree::stream::Stream;
+use crate::tree::walk::{Step, Walk};
+
+/// A snapshot's manifest.
+pub const MANIFEST: &[u8] = b"manifest.json";
+/// The link to the newest snapshot.
+const LATEST: &[u8] = b"latest";
+/// What is being built; no reader takes it for a snapshot.
+const BUILDING: &[u8] = b".building";
+
+/// One snapshot.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// Its directory's name, `YYYY-MM-DD_HHMMSS`, with `-N` if there were two in a second.
+    pub name: String,
+    /// The first line of its manifest; none for one that the original system made.
+    pub header: Option<Header>,
+}
+
+impl Generation {
+    /// Its place in the order: the original system's first, by name.
+    fn order(&self) -> (u64, &str) {
+        (self.header.as_ref().and_then(|header| header.seq).unwrap_or(0), &self.name)
+    }
+
+    /// Its directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn dir(&self, root: &Dir) -> Result<Dir> {
+        let name = self.name.as_bytes();
+        root.sub(name)?.ok_or_else(|| Error::io("open", &root.path_of(name), std::io::ErrorKind::NotFound))
+    }
+
+    /// The files of its manifest below `prefix`; none if it has no manifest.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn files(&self, root: &Dir, prefix: &'static [u8]) -> Result<Option<Stream>> {
+        if self.header.is_none() {
+            return Ok(None);
+        }
+        let dir = self.dir(root)?;
+        let (file, _) = dir.read(MANIFEST)?;
+        Stream::new(file, dir.shown(MANIFEST), prefix).map(Some)
+    }
+}
+
+/// All complete snapshots, the newest last: by sequence number, never by name, which the clock made.
+///
+/// # Errors
+/// `Io`.
+pub fn list(root: &Dir) -> Result<Vec<Generation>> {
+    let mut generations = Vec::new();
+    for name in root.names()?.iter() {
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| parse_dir_name(name).is_some()) else { continue };
+        let Ok(Some(dir)) = root.sub(name.as_bytes()) else { continue };
+        let header = match dir.read_if_there(MANIFEST)? {
+            Some((file, _)) => match Reader::new(file) {
+                Ok(reader) => Some(reader.header().clone()),
+                Err(error) => {
+                    warn!("{} is not used: {error}", dir.shown(MANIFEST));
+                    continue;
+                }
+            },
+            None => None,
+        };
+        if header.as_ref().is_none_or(Header::is_complete) {
+            generations.push(Generation { name: name.to_owned(), header });
+        }
+    }
+    generations.sort_by(|a, b| a.order().cmp(&b.order()));
+    Ok(generations)
+}
+
+/// Whether a dataset's directory holds a file that counts.
+///
+/// # Errors
+/// `Io`, `Unreadable`.
+pub fn has_files(dataset: &Dir) -> Result<bool> {
+    let mut walk = Walk::new(Some(dataset), None)?;
+    while let Some(step) = walk.step()? {
+        if matches!(step, Step::File { .. }) && walk.path() != b"meta.json" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// An empty directory to build a snapshot in, cleared of what a run that was cut off left there.
+///
+/// # Errors
+/// `Io`.
+pub fn start(root: &Dir) -> Result<Dir> {
+    discard(root)?;
+    root.make(BUILDING, 0o700)
+}
+
+/// Removes what is being built.
+///
+/// # Errors
+/// `Io`.
+pub fn discard(root: &Dir) -> Result<()> {
+    remove::tree(root, BUILDING)
+}
+
+/// Makes what was built a snapshot: durable first, then by name, then `latest`. A crash in between leaves rubbish under
+/// the building name, or a snapshot that `latest` does not name yet; both are put right by the next run.
+///
+/// # Errors
+/// `Io`.
+pub fn publish(root: &Dir, built: &Dir, clock: Clock) -> Result<String> {
+    built.sync_all()?;
+    let base = clock.dir_name(clock.now());
+    let mut name = base.clone();
+    let mut number = 2;
+    while root.look(name.as_bytes())?.is_some() {
+        name = format!("{base}-{number}");
+        number += 1;
+    }
+    root.rename_new(BUILDING, root, name.as_bytes())?;
+    root.sync()?;
+    root.replace_link(LATEST, &name)?;
+    root.sync()?;
+    Ok(name)
+}
+
+/// Removes the snapshots that retention gives up. The name goes first, so that nobody reads half a snapshot.
+///
+/// # Errors
+/// `Io`.
+pub fn prune(root: &Dir, days: u32, belief: &Belief, clock: Clock, dry_run: bool) -> Result<()> {
+    let generations = list(root)?;
+    let known: Vec<Known> = generations
+        .iter()
+        .filter_map(|generation| {
+            let named = clock.of_dir_name(&generation.name)?;
+            Some(Known { name: generation.name.clone(), named, complete: true })
+        })
+        .collect();
+    for (snapshot, fate) in known.iter().zip(retention::decide(&known, days, belief)) {
+        match fate {
+            Fate::Surplus if dry_run => info!("plan: remove snapshot {}", snapshot.name),
+            Fate::Surplus => {
+                root.rename(snapshot.name.as_bytes(), root, BUILDING)?;
+                remove::tree(root, BUILDING)?;
+                info!("snapshot {} removed: older than {days} days", snapshot.name);
+            }
+            Fate::Kept(_) => {}
+        }
+    }
+    Ok(())
+}

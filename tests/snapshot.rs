@@ -1,0 +1,172 @@
+//! `snapshot` (SPEC 7) with a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use common::call::Call;
+use common::postgres::{Database, postgres};
+use common::{Run, Server, Tree, ago, sample};
+
+struct Site {
+    server: Server,
+    database: Database,
+}
+
+impl Site {
+    fn new() -> Site {
+        let site = Site { server: Server::new(), database: postgres().database() };
+        sample(&site.server.tree(), ago(3600));
+        site.database.psql("CREATE TABLE part_locations (order_code text PRIMARY KEY, location_code text)");
+        site.database.psql("INSERT INTO part_locations SELECT n, '第' || n || '棚' FROM generate_series(1, 100) n");
+        site
+    }
+
+    fn call(&self) -> Call<'_> {
+        Call::new(&self.server, &["snapshot"], None).var("PG_URI", postgres().uri_text(&self.database.name))
+    }
+
+    fn take(&self) -> Tree {
+        let run = done(self.call());
+        let dest = run.stderr.lines().last().unwrap().rsplit_once("dest=").unwrap().1;
+        assert_eq!(std::fs::canonicalize(self.server.path("snapshots/latest")).unwrap(), Path::new(dest));
+        Tree::at(dest)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.server.path("snapshots")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != "latest");
+        names.sort();
+        names
+    }
+}
+
+fn done(call: Call<'_>) -> Run {
+    let run = call.finish();
+    run.ended(0);
+    let last = run.stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with("snapshot completed (dry_run="), "{run}");
+    run
+}
+
+fn inode(path: PathBuf) -> u64 {
+    std::fs::metadata(path).unwrap().ino()
+}
+
+#[test]
+fn holds_the_data_the_dump_and_a_manifest_of_all() {
+    let site = Site::new();
+    let snapshot = site.take();
+    for dataset in ["master", "docviewer"] {
+        assert_eq!(snapshot.sub(dataset).files(), site.server.tree().sub(dataset).files());
+    }
+    assert!(snapshot.text("db/pg_dump.sql").contains("CREATE TABLE"));
+    let manifest: serde_json::Value = serde_json::from_str(&snapshot.text("manifest.json")).unwrap();
+    let listed: Vec<_> =
+        manifest["files"].as_array().unwrap().iter().filter_map(|file| file["path"].as_str()).collect();
+    let data = [
+        "db/pg_dump.sql",
+        "docviewer/meta.json",
+        "docviewer/plan.pdf",
+        "master/a.csv",
+        "master/b.csv",
+        "master/meta.json",
+        "master/sub/c.csv",
+    ];
+    assert_eq!(listed.iter().filter(|path| !path.starts_with("settings/")).copied().collect::<Vec<_>>(), data);
+    assert_eq!(manifest["seq"], 1);
+    let mode = |name: &str| std::fs::metadata(snapshot.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(""), mode("db/pg_dump.sql")), (0o700, 0o600));
+}
+
+#[test]
+fn what_did_not_change_is_shared_with_the_snapshot_before_and_never_with_live_data() {
+    let site = Site::new();
+    let first = site.take();
+    site.server.master().file("a.csv", "changed", ago(60));
+    let second = site.take();
+    assert_eq!(inode(first.path("master/b.csv")), inode(second.path("master/b.csv")));
+    assert_ne!(inode(second.path("master/b.csv")), inode(site.server.path("master/b.csv")));
+    assert_eq!(first.text("master/a.csv"), "a1");
+    assert_eq!(second.text("master/a.csv"), "changed");
+    // An edit in place reaches no snapshot.
+    std::fs::write(site.server.path("master/b.csv"), "XX").unwrap();
+    assert_eq!(second.text("master/b.csv"), "b1");
+}
+
+#[test]
+fn two_in_one_second_and_the_newest_is_the_one_with_the_highest_number() {
+    let site = Site::new();
+    let names: Vec<_> = (0..3).map(|_| site.take().path("").file_name().unwrap().to_owned()).collect();
+    assert_eq!(site.names().len(), 3, "{names:?}");
+    // A clock that went back makes an older name; the number still tells.
+    let run = done(site.call().clock("-40d"));
+    let back = run.stderr.lines().last().unwrap().rsplit_once("dest=").unwrap().1;
+    let manifest = Tree::at(back).text("manifest.json");
+    assert!(manifest.contains("\"seq\":4"), "{manifest}");
+    assert_eq!(std::fs::canonicalize(site.server.path("snapshots/latest")).unwrap(), Path::new(back));
+}
+
+#[test]
+fn a_database_that_is_down_leaves_no_snapshot_and_removes_none() {
+    let site = Site::new();
+    site.take();
+    let before = site.names();
+    let run = site.call().var("PG_URI", "postgresql://nobody:secret-word@127.0.0.1:9/none").fails(1);
+    assert_eq!(site.names(), before);
+    assert!(!run.stderr.contains("secret-word"), "{run}");
+    let record = site.server.last_job().to_string();
+    assert!(!record.contains("secret-word"), "{record}");
+}
+
+#[test]
+fn an_emptied_source_is_refused_and_a_missing_one_of_two_is_a_warning() {
+    let site = Site::new();
+    site.take();
+    site.server.tree().remove("master").dir("master");
+    site.call().fails(3);
+    site.server.tree().remove("master");
+    let run = done(site.call());
+    assert!(run.stderr.contains("master: not on the server"), "{run}");
+    site.server.tree().remove("docviewer");
+    site.call().fails(3);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let site = Site::new();
+    let before = site.server.tree().snapshot_of_inodes();
+    let run = done(site.call().flag("--dry-run"));
+    assert!(run.plan().len() >= 3, "{run}");
+    assert_eq!(site.server.tree().snapshot_of_inodes(), before);
+}
+
+#[test]
+fn retention_keeps_the_newest_seven_whatever_their_age() {
+    let site = Site::new();
+    for day in 0..9 {
+        done(site.call().clock(&format!("-{}d", 60 - day)));
+    }
+    assert_eq!(site.names().len(), 9, "nothing is old for the clock that made them");
+    done(site.call().flag("--retention-days=30"));
+    assert_eq!(site.names().len(), 7);
+    done(site.call().flag("--retention-days=30"));
+    assert_eq!(site.names().len(), 7);
+}
+
+#[test]
+fn what_a_killed_run_left_is_cleared_and_never_taken_for_a_snapshot() {
+    let site = Site::new();
+    site.take();
+    let root = Tree::at(site.server.path("snapshots"));
+    root.file(".building/master/a.csv", "half", ago(60)).file("notes/keep.txt", "an operator's", ago(60));
+    let names = site.names().len();
+    site.take();
+    assert!(!root.has(".building"));
+    assert!(root.has("notes/keep.txt"));
+    assert_eq!(site.names().len(), names);
+}
