@@ -1,5 +1,11 @@
 //! Archives of snapshots: stock tools take them, the same snapshot gives the same bytes, and damage is found and named.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic, its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may panic and tell what it measured, its helpers too"
+)]
 
 #[path = "archive/snapshot.rs"]
 mod snapshot;
@@ -100,7 +106,7 @@ fn the_same_snapshot_gives_the_same_bytes() {
 fn the_largest_size_is_known_before() {
     let snapshot = Snapshot::empty();
     for number in 0..300 {
-        snapshot.file(&format!("master/{}{number}", "名".repeat(60)), &random(number, 100 + number as usize), -5);
+        snapshot.file(format!("master/{}{number}", "名".repeat(60)), &random(number, 100 + number as usize), -5);
     }
     snapshot.file("db/pg_dump.sql", &random(1, 10_000_000), 1);
     snapshot.seal();
@@ -166,7 +172,8 @@ fn what_follows_the_end_is_found() {
 
 #[test]
 fn a_snapshot_that_changed_makes_no_archive() {
-    let changes: [(&str, fn(&Path)); 4] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
         ("db/pg_dump.sql has another content", |path| fs::write(path.join("db/pg_dump.sql"), "B").unwrap()),
         ("db/pg_dump.sql has 2 bytes instead of 1", |path| fs::write(path.join("db/pg_dump.sql"), "AA").unwrap()),
         ("master/a is missing", |path| fs::remove_file(path.join("master/a")).unwrap()),
@@ -232,6 +239,22 @@ fn frames_are_cut_by_size() {
     let (archive, written) = Snapshot::of_megabytes(17).archive();
     let starts = frame_starts(&archive);
     assert_eq!(starts.len() as u64, (written.content + 30_000).div_ceil(FRAME as u64));
+}
+
+/// Tests unwind; the program that is installed aborts. So the guard is compiled as it is there, and panics.
+#[test]
+fn a_decoder_that_panics_does_not_abort_the_program() {
+    let place = tempfile::tempdir().unwrap();
+    let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/src/snapshot/archive/guard.rs");
+    let main = format!(
+        "#[path = {guard:?}] mod guard;\nfn main() {{ let work: fn() -> u8 = || panic!(\"a bug\"); \
+         assert_eq!(guard::Pending::start(work).unwrap().wait(), None); println!(\"ended in order\"); }}"
+    );
+    fs::write(place.path().join("main.rs"), main).unwrap();
+    tool(place.path(), "rustc", &["--edition", "2024", "-Cpanic=abort", "main.rs"]);
+    let out = Command::new(place.path().join("main")).output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+    assert_eq!(out.stdout, b"ended in order\n");
 }
 
 /// What a child process does, by the environment: nothing without it. Prints its own peak memory, KiB.

@@ -60,11 +60,6 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Bytes that went in so far.
-    pub(super) fn raw(&self) -> u64 {
-        self.raw
-    }
-
     /// Takes more bytes.
     ///
     /// # Errors
