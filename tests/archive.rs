@@ -1,11 +1,17 @@
 //! Archives of snapshots: stock tools take them, the same snapshot gives the same bytes, and damage is found and named.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic, its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may panic and tell what it measured, its helpers too"
+)]
 
 #[path = "archive/snapshot.rs"]
 mod snapshot;
 
 use std::fs;
-use std::io::{Cursor, Read, Write};
+use std::io::{Cursor, Read};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -166,8 +172,8 @@ fn what_follows_the_end_is_found() {
 
 #[test]
 fn a_snapshot_that_changed_makes_no_archive() {
-    type Change = (&'static str, fn(&Path));
-    let changes: [Change; 4] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
         ("db/pg_dump.sql has another content", |path| fs::write(path.join("db/pg_dump.sql"), "B").unwrap()),
         ("db/pg_dump.sql has 2 bytes instead of 1", |path| fs::write(path.join("db/pg_dump.sql"), "AA").unwrap()),
         ("master/a is missing", |path| fs::remove_file(path.join("master/a")).unwrap()),
@@ -235,6 +241,22 @@ fn frames_are_cut_by_size() {
     assert_eq!(starts.len() as u64, (written.content + 30_000).div_ceil(FRAME as u64));
 }
 
+/// Tests unwind; the program that is installed aborts. So the guard is compiled as it is there, and panics.
+#[test]
+fn a_decoder_that_panics_does_not_abort_the_program() {
+    let place = tempfile::tempdir().unwrap();
+    let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/src/snapshot/archive/guard.rs");
+    let main = format!(
+        "#[path = {guard:?}] mod guard;\nfn main() {{ let work: fn() -> u8 = || panic!(\"a bug\"); \
+         assert_eq!(guard::Pending::start(work).unwrap().wait(), None); println!(\"ended in order\"); }}"
+    );
+    fs::write(place.path().join("main.rs"), main).unwrap();
+    tool(place.path(), "rustc", &["--edition", "2024", "-Cpanic=abort", "main.rs"]);
+    let out = Command::new(place.path().join("main")).output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+    assert_eq!(out.stdout, b"ended in order\n");
+}
+
 /// What a child process does, by the environment: nothing without it. Prints its own peak memory, KiB.
 #[test]
 fn child() {
@@ -251,7 +273,7 @@ fn child() {
     }
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    writeln!(std::io::stdout(), "peak {}", peak.trim().trim_end_matches(" kB")).unwrap();
+    println!("peak {}", peak.trim().trim_end_matches(" kB"));
 }
 
 /// Peak memory, bytes, of writing the archive of a snapshot or reading it.
@@ -272,8 +294,7 @@ fn memory(name: &str, snapshot: &Snapshot) {
     let middle = start.elapsed();
     let read = peak("read", snapshot);
     let (a, b) = (middle.as_secs_f64(), (start.elapsed() - middle).as_secs_f64());
-    writeln!(std::io::stdout(), "{name}: write {} KiB {a:.1} s, read {} KiB {b:.1} s", written >> 10, read >> 10)
-        .unwrap();
+    println!("{name}: write {} KiB {a:.1} s, read {} KiB {b:.1} s", written >> 10, read >> 10);
     assert!(written < WRITE_MEMORY && read < READ_MEMORY, "{name}: {written} {read}");
 }
 
