@@ -49,6 +49,12 @@ impl Clock {
         self.local(seconds).format(&form).unwrap_or_default()
     }
 
+    /// The names for a directory made now, to be tried in turn: the first, then with `-2` and so on.
+    pub fn dir_names(&self) -> impl Iterator<Item = String> {
+        let name = self.dir_name(self.now());
+        (1_u64..).map(move |number| if number == 1 { name.clone() } else { format!("{name}-{number}") })
+    }
+
     /// Unix seconds of the local time that a directory's name says.
     pub fn of_dir_name(&self, name: &str) -> Option<i64> {
         parse_dir_name(name).map(|local| local - i64::from(self.offset.whole_seconds()))

@@ -25,7 +25,6 @@ const CRATES: [(&str, &[&str]); 11] = [
             "os/",
             "error.rs",
             "tree/copy.rs",
-            "dataset/server.rs",
             "stick/chain.rs",
             "snapshot/dump.rs",
             "cmd/stick/probe.rs",

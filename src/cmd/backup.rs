@@ -198,8 +198,7 @@ fn export(server: &Server, work: &Work, stick: WritableStick, believed: bool) ->
     };
     // What counts is what the medium holds, not what memory holds.
     let stick = stick.afresh()?;
-    let temp = stick.control()?.sub(b"tmp")?.ok_or_else(lost);
-    if let Err(error) = temp.and_then(|temp| verify(&temp, ARCHIVE, work)) {
+    if let Err(error) = stick.written_temp().and_then(|temp| verify(&temp, ARCHIVE, work)) {
         return Err(give_up(stick, error));
     }
     let named = name_it(work, &stick, &written).and_then(|()| {
@@ -224,10 +223,6 @@ fn give_up(stick: WritableStick, error: Error) -> Error {
 }
 
 const ARCHIVE: &[u8] = b"archive";
-
-fn lost() -> Error {
-    Error::Failed { why: "what was written to the stick is gone".to_owned(), next: "use another stick" }
-}
 
 /// The size of the archive of that name if it is of this very snapshot and sound.
 fn same_archive(work: &Work, stick: &Stick) -> Result<Option<u64>> {
@@ -291,7 +286,7 @@ fn write(work: &Work, stick: &WritableStick) -> Result<Written> {
 /// Gives the verified archive its name, with its checksum beside it.
 fn name_it(work: &Work, stick: &WritableStick, written: &Written) -> Result<()> {
     let root = stick.stick().root();
-    let temp = stick.control()?.sub(b"tmp")?.ok_or_else(lost)?;
+    let temp = stick.written_temp()?;
     let checksum = format!("{}  {}\n", hex(&written.sha256), work.name);
     let sums = format!("{}.sha256", work.name);
     // An older archive's checksum goes first, so that no crash leaves one that belies the archive beside it.

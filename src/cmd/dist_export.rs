@@ -14,11 +14,12 @@ use super::{Env, Report, each_of, open_stick};
 use crate::dataset::base::{Known, Records};
 use crate::dataset::meta;
 use crate::dataset::publish::Compare;
-use crate::dataset::server::{Server, random_id};
+use crate::dataset::server::Server;
 use crate::dataset::survey::{How, Survey, survey};
 use crate::dataset::{Dataset, room};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
+use crate::os::random;
 use crate::stick::chain::Stick;
 use crate::stick::role::Role;
 use crate::tree::manifest::Header;
@@ -86,7 +87,7 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let stick = stick.writable()?;
     let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
     let temp = stick.temp()?;
-    let run = random_id()?;
+    let run = random::id()?;
     let job = Job {
         name: "dist-export",
         env,

@@ -122,7 +122,7 @@ fn one(
         return Ok(false);
     };
     let local = if dataset == Dataset::Master { &env.settings.local_master_dir } else { &env.settings.local_doc_dir };
-    let files = || if claimed { control::manifest_files(root, prefix(dataset)).map(Some) } else { Ok(None) };
+    let files = || if claimed { control::manifest_files(root, dataset.prefix()).map(Some) } else { Ok(None) };
     if manifest.is_some() && !claimed {
         warn!("{name}: not in the stick's manifest: it could not be checked");
     }
@@ -180,13 +180,6 @@ fn inspected(
         });
     }
     Ok(need)
-}
-
-fn prefix(dataset: Dataset) -> &'static [u8] {
-    match dataset {
-        Dataset::Master => b"master/",
-        Dataset::Docviewer => b"docviewer/",
-    }
 }
 
 fn same_meta(stick: &Dir, live: Option<&Dir>) -> Result<bool> {

@@ -118,8 +118,20 @@ pub fn open_stick(device: Option<&Path>, role: Role, env: &Env, report: &mut Rep
         Some(device) => device.to_owned(),
         None => find(role, &env.settings)?,
     };
-    report.device = Some(device.clone());
-    let probed = Probed::open(&device, &env.settings, env.clock)?;
-    report.probed(&device, probed.superblock());
+    prove(&device, Some(role), env, report)
+}
+
+/// A stick on a device: probed, its label and role proven, mounted read-only. Without a role, of any of the three kinds.
+///
+/// # Errors
+/// As [`open_stick`].
+pub fn prove(device: &Path, role: Option<Role>, env: &Env, report: &mut Report) -> Result<Stick> {
+    report.device = Some(device.to_owned());
+    let probed = Probed::open(device, &env.settings, env.clock)?;
+    report.probed(device, probed.superblock());
+    let role = match role {
+        Some(role) => role,
+        None => probed.role(&env.settings)?,
+    };
     probed.mount(role, &env.settings)?.prove()
 }

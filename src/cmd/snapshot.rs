@@ -210,19 +210,18 @@ fn take_dataset(
     list: &mut Writer<File>,
 ) -> Result<Taken> {
     let name = dataset.name();
-    let prefix: &'static [u8] = if dataset == Dataset::Master { b"master/" } else { b"docviewer/" };
     let to = built.make(name.as_bytes(), 0o755)?;
     let entry = live.entry()?;
     to.set_owner_mode(Some(entry.owner), entry.mode & 0o777)?;
     let previous = match previous {
         Some(previous) => match previous.dir(root)?.sub(name.as_bytes())? {
-            Some(dir) => Some(Previous { dir, files: previous.files(root, prefix)? }),
+            Some(dir) => Some(Previous { dir, files: previous.files(root, dataset.prefix())? }),
             None => None,
         },
         None => None,
     };
     let mut progress = Progress::new(format!("{name}: into the snapshot"), 0, 0);
-    take(live, previous, &to, prefix, list, &mut progress)
+    take(live, previous, &to, dataset.prefix(), list, &mut progress)
 }
 
 fn take_settings(env: &Env, built: &Dir, list: &mut Writer<File>) -> Result<()> {

@@ -226,7 +226,7 @@ pub fn write_stick_manifest(records: &Records, state: State, file: File, shown: 
             continue;
         };
         while let Some(mut listed) = files.take()? {
-            listed.path = [dataset.name().as_bytes(), b"/", &listed.path].concat();
+            listed.path = [dataset.prefix(), &listed.path].concat();
             writer.push(&listed).map_err(fail)?;
         }
     }

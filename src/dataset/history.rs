@@ -196,14 +196,12 @@ fn discard(undo: &Dir, run: &Dir, dataset: Dataset) -> Result<()> {
 
 /// Makes a run's directory that is nobody else's: the local time, with a number if there were two in a second.
 fn claim(undo: &Dir, clock: Clock) -> Result<String> {
-    let name = clock.dir_name(clock.now());
-    let mut candidate = name.clone();
-    let mut number = 2;
-    while !undo.make_new(candidate.as_bytes(), 0o755)? {
-        candidate = format!("{name}-{number}");
-        number += 1;
+    for name in clock.dir_names() {
+        if undo.make_new(name.as_bytes(), 0o755)? {
+            return Ok(name);
+        }
     }
-    Ok(candidate)
+    Err(Error::Failed { why: "no name left for a run".to_owned(), next: "report it" })
 }
 
 /// Whether a directory's name is a run's.

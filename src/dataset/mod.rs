@@ -34,4 +34,12 @@ impl Dataset {
             Dataset::Docviewer => "docviewer",
         }
     }
+
+    /// What the paths of its files begin with in the manifest of a stick or a snapshot.
+    pub fn prefix(self) -> &'static [u8] {
+        match self {
+            Dataset::Master => b"master/",
+            Dataset::Docviewer => b"docviewer/",
+        }
+    }
 }

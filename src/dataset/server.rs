@@ -4,8 +4,6 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::rand::{GetRandomFlags, getrandom};
-
 use super::Dataset;
 use super::meta::Meta;
 use crate::clock::{Belief, Clock, YEAR_2000};
@@ -13,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::lock::Lock;
+use crate::os::random;
 use crate::settings::Settings;
-use crate::text::hex;
 
 const STATE: &[u8] = b".toolmaster";
 const UNDO: &[u8] = b"undo";
@@ -232,7 +230,7 @@ fn server_id(state: &Dir, dry_run: bool) -> Result<String> {
             return Ok(id);
         }
     }
-    let id = random_id()?;
+    let id = random::id()?;
     if !dry_run {
         let _lock = Lock::file(state, STATE_LOCK)?;
         if state.look(b"server-id")?.is_some_and(|entry| entry.size > 0) {
@@ -241,15 +239,4 @@ fn server_id(state: &Dir, dry_run: bool) -> Result<String> {
         atomic::write(state, b"server-id", format!("{id}\n").as_bytes(), 0o600)?;
     }
     Ok(id)
-}
-
-/// 128 random bits in hexadecimal.
-///
-/// # Errors
-/// `Io` if the system has none.
-pub fn random_id() -> Result<String> {
-    let mut bytes = [0_u8; 16];
-    getrandom(&mut bytes, GetRandomFlags::empty())
-        .map_err(|error| Error::io("read", Path::new("random bits"), error))?;
-    Ok(hex(&bytes))
 }

@@ -1,12 +1,12 @@
 //! `jobs.jsonl`: one record per run, the one source for everything that tells operators what happened (SPEC 4).
 
-use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use log::warn;
 use serde::Serialize;
+
+use super::journal::append_to;
 
 /// What is written of one run.
 #[derive(Debug, Serialize)]
@@ -43,16 +43,7 @@ pub fn append(log_dir: &Path, record: &Record<'_>) {
 }
 
 fn try_append(path: &Path, record: &Record<'_>) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        let _ = std::fs::create_dir(dir);
-    }
-    let mut file = OpenOptions::new()
-        .append(true)
-        .read(true)
-        .create(true)
-        .mode(0o640)
-        .custom_flags(i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0))
-        .open(path)?;
+    let mut file = append_to(path)?;
     let mut line = serde_json::to_string(record)?;
     line.push('\n');
     if file.seek(SeekFrom::End(0))? > 0 {

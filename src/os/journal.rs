@@ -57,19 +57,24 @@ pub fn also(clock: Clock, path: &Path, message: &str) {
     }
 }
 
-/// Opens a log for appending. A link in its place is not followed: the directory may be less protected than root.
 fn open_log(path: &Path) -> Result<File, String> {
+    append_to(path).map_err(|error| format!("cannot write the log {}: {error}", path.display()))
+}
+
+/// Opens a file of the log directory for appending, and for reading what is there. A link in its place is not followed:
+/// the directory may be less protected than root.
+pub(super) fn append_to(path: &Path) -> std::io::Result<File> {
     if let Some(dir) = path.parent() {
         // The server's root itself is never made here: a missing data disk must not be papered over.
         let _ = std::fs::create_dir(dir);
     }
     OpenOptions::new()
         .append(true)
+        .read(true)
         .create(true)
         .mode(0o640)
         .custom_flags(i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0))
         .open(path)
-        .map_err(|error| format!("cannot write the log {}: {error}", path.display()))
 }
 
 /// systemd.exec(5): `$JOURNAL_STREAM` is the device and inode of the journal's stream; it counts only while stderr is

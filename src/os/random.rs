@@ -1,4 +1,4 @@
-//! Random names.
+//! Random names and ids.
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -15,4 +15,12 @@ pub fn word() -> Result<String> {
         Ok(8) => Ok(hex(&bytes)),
         _ => Err(Error::Failed { why: "the system gives no random numbers".to_owned(), next: "run it again" }),
     }
+}
+
+/// 128 random bits as 32 hexadecimal digits.
+///
+/// # Errors
+/// As [`word`].
+pub fn id() -> Result<String> {
+    Ok(word()? + &word()?)
 }

@@ -121,13 +121,14 @@ pub fn discard(root: &Dir) -> Result<()> {
 /// `Io`.
 pub fn publish(root: &Dir, built: &Dir, clock: Clock) -> Result<String> {
     built.sync_all()?;
-    let base = clock.dir_name(clock.now());
-    let mut name = base.clone();
-    let mut number = 2;
-    while root.look(name.as_bytes())?.is_some() {
-        name = format!("{base}-{number}");
-        number += 1;
-    }
+    let mut names = clock.dir_names();
+    let name = loop {
+        match names.next() {
+            Some(name) if root.look(name.as_bytes())?.is_some() => {}
+            Some(name) => break name,
+            None => return Err(Error::Failed { why: "no name left for a snapshot".to_owned(), next: "report it" }),
+        }
+    };
     root.rename_new(BUILDING, root, name.as_bytes())?;
     root.sync()?;
     root.replace_link(LATEST, &name)?;

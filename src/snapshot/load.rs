@@ -116,7 +116,7 @@ pub fn load(uri: &PgUri, dump: impl Read + Send, shown: &str, limit: Duration) -
 
 fn pour(uri: &PgUri, dump: impl Read + Send, shown: &str, limit: Duration) -> Result<Contents> {
     let client = Client::psql(uri)?;
-    let key = format!("{}{}", random::word()?, random::word()?);
+    let key = random::id()?;
     let mut contents = None;
     let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--file=-", "--variable=ON_ERROR_STOP=1"];
     let feeder = |stdin: &mut ChildStdin| {

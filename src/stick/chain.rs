@@ -256,6 +256,17 @@ impl WritableStick {
         control.make(TEMP, 0o755)
     }
 
+    /// `/.toolmaster/tmp` with what this run wrote there, after the stick was mounted anew.
+    ///
+    /// # Errors
+    /// `Failed` if it is not there, `Io`.
+    pub fn written_temp(&self) -> Result<Dir> {
+        self.control()?.sub(TEMP)?.ok_or_else(|| Error::Failed {
+            why: "what was written to the stick is gone".to_owned(),
+            next: "use another stick",
+        })
+    }
+
     /// Removes `/.toolmaster/tmp`.
     ///
     /// # Errors

@@ -12,10 +12,8 @@ use std::path::Path;
 
 use argh::FromArgs;
 
-use super::{Env, Report};
+use super::{Env, Report, prove};
 use crate::error::{Error, Result};
-use crate::stick::chain::{Probed, Stick};
-use crate::stick::role::Role;
 
 /// Look at sticks, make them, take care of them.
 #[derive(FromArgs, Debug)]
@@ -59,18 +57,6 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").map_err(|error| Error::io("write to", Path::new("standard output"), error))
-}
-
-/// A stick of any of the three kinds, or of that one: label and role proven, mounted read-only.
-fn prove(device: &Path, role: Option<Role>, env: &Env, report: &mut Report) -> Result<Stick> {
-    report.device = Some(device.to_owned());
-    let probed = Probed::open(device, &env.settings, env.clock)?;
-    report.probed(device, probed.superblock());
-    let role = match role {
-        Some(role) => role,
-        None => probed.role(&env.settings)?,
-    };
-    probed.mount(role, &env.settings)?.prove()
 }
 
 /// Records the run for `status`. A terminal that only reads sticks keeps no records.
