@@ -19,17 +19,7 @@ const CRATES: [(&str, &[&str]); 11] = [
     ("argh", &["lib.rs", "cmd/"]),
     ("heapless", &["stick/"]),
     ("log", &[]),
-    (
-        "rustix",
-        &[
-            "os/",
-            "error.rs",
-            "tree/copy.rs",
-            "stick/chain.rs",
-            "snapshot/dump.rs",
-            "cmd/stick/probe.rs",
-        ],
-    ),
+    ("rustix", &["os/", "error.rs", "tree/copy.rs", "stick/chain.rs", "snapshot/dump.rs", "cmd/stick/probe.rs"]),
     ("ruzstd", &["snapshot/archive/"]),
     ("serde", &[]),
     ("serde_json", &[]),
