@@ -92,12 +92,19 @@ fn grow(tree: &mut BTreeMap<Vec<String>, Help>, words: Vec<String>) {
 }
 
 /// Whether a word is a program that the handbook may call.
-pub fn is_program(word: &str) -> bool {
-    is_ours(word) || OTHERS.iter().any(|(name, _)| *name == word)
+pub fn is_program(word: &str, facts: &Facts) -> bool {
+    is_ours(word, facts) || OTHERS.iter().any(|(name, _)| *name == word)
 }
 
-fn is_ours(word: &str) -> bool {
-    word == "toolmaster" || NAMES.iter().any(|(name, _)| word == format!("{name}.sh"))
+/// By its own name, or by one that there is a link for.
+fn is_ours(word: &str, facts: &Facts) -> bool {
+    word == "toolmaster" || (alias(word).is_some() && !facts.files.find(&format!("/usr/local/bin/{word}")).is_empty())
+}
+
+/// The command that a name stands for.
+fn alias(word: &str) -> Option<&'static str> {
+    let stem = word.split('.').next().unwrap_or_default();
+    NAMES.iter().find(|(name, _)| *name == stem).map(|(_, command)| *command)
 }
 
 /// What is wrong with a command line.
@@ -150,7 +157,7 @@ fn one(words: &[String], facts: &Facts) -> Vec<String> {
     let [program, rest @ ..] = &words[..] else { return wrong };
     if is_of_repository(program) {
         wrong.extend(facts.path_complaint(program));
-    } else if is_ours(program) {
+    } else if is_ours(program, facts) {
         wrong.extend(ours(program, rest, facts));
         let paths = rest.iter().filter(|word| word.starts_with('/'));
         wrong.extend(paths.filter_map(|path| facts.path_complaint(path)));
@@ -196,8 +203,8 @@ fn ours(program: &str, words: &[&str], facts: &Facts) -> Vec<String> {
     if !output.status.success() {
         return vec![String::from_utf8_lossy(&output.stderr).trim().to_owned()];
     }
-    let alias = NAMES.iter().find(|(name, _)| program == format!("{name}.sh")).map(|(_, command)| *command);
-    let full: Vec<&str> = alias.into_iter().chain(words.iter().copied()).collect();
+    let full: Vec<&str> =
+        alias(program).into_iter().flat_map(str::split_whitespace).chain(words.iter().copied()).collect();
     let Some(length) = (1..=full.len()).rev().find(|length| facts.tree.has_command(&full[..*length])) else {
         return Vec::new();
     };

@@ -65,15 +65,6 @@ fn spans(line: &str) -> Option<Vec<&str>> {
     Some(spans)
 }
 
-/// The command lines of the blocks below a heading, up to the next one.
-pub fn shell_below(page: &str, heading: &str) -> String {
-    let at = page.find(&format!("\n{heading}")).unwrap_or_else(|| panic!("no heading {heading}"));
-    let section = &page[at + 1 + heading.len()..];
-    let end = section.find("\n#").unwrap_or(section.len());
-    let lines = code(&section[..end]).unwrap();
-    lines.into_iter().filter(|code| code.kind == Kind::Shell).map(|code| code.text + "\n").collect()
-}
-
 /// The rows of a page's tables as cells.
 pub fn rows(page: &str) -> Vec<Vec<&str>> {
     let lines = page.lines().map(str::trim).filter(|line| line.starts_with('|'));

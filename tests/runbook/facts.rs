@@ -90,7 +90,7 @@ impl Facts {
         let setting = span.split('=').next().filter(|name| is_setting(name));
         if OTHER_WORDS.iter().any(|(word, _)| *word == span) || self.tree.has_command(&words) {
             Vec::new()
-        } else if is_program(first) && (rest.is_empty() || !self.words.says(span)) {
+        } else if is_program(first, self) && (rest.is_empty() || !self.words.says(span)) {
             commands::complaints(span, self)
         } else if first.starts_with("--") {
             self.options_complaints(&words)
@@ -158,7 +158,7 @@ pub fn lies(page: &str) -> Vec<String> {
 pub fn claims(page: &str) -> Vec<String> {
     judged(page, |code| {
         let first = code.text.split_whitespace().next().unwrap_or_default();
-        let claim = code.kind == Kind::Shell || is_program(first) || facts().is_path(first);
+        let claim = code.kind == Kind::Shell || is_program(first, facts()) || facts().is_path(first);
         if claim { lies_of(code, facts()) } else { Vec::new() }
     })
 }

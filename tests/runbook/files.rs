@@ -168,7 +168,7 @@ fn package() -> Vec<Known> {
 fn links() -> Vec<String> {
     let script = read("scripts/package");
     let loops = script.lines().filter_map(|line| line.strip_prefix("for shim in ")?.strip_suffix("; do"));
-    loops.flat_map(|pattern| in_repository(pattern)).collect()
+    loops.flat_map(in_repository).collect()
 }
 
 /// tmpfiles.d(5): `d /path mode user group age`.
