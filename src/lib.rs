@@ -56,6 +56,7 @@ enum Command {
     Log(cmd::log::Args),
     Undo(cmd::undo::Args),
     RestoreDrill(cmd::restore_drill::Args),
+    Provision(cmd::provision::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -136,7 +137,7 @@ fn run(command: &Command) -> u8 {
         Command::Backup(args) => ("tool-backup-export", Some("usb_backup.log").filter(|_| !args.dry_run)),
         Command::Snapshot(args) => ("tool-snapshot", Some("snapshot.log").filter(|_| !args.dry_run)),
         Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.check)),
-        Command::Stick(_) | Command::Clock(_) | Command::Log(_) => ("toolmaster", None),
+        Command::Stick(_) | Command::Clock(_) | Command::Log(_) | Command::Provision(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
     };
@@ -154,6 +155,7 @@ fn run(command: &Command) -> u8 {
         Command::Log(args) => cmd::log::run(args),
         Command::Undo(args) => cmd::undo::run(args, &env),
         Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),
+        Command::Provision(args) => cmd::provision::run(args, &env),
     };
     match result {
         Ok(()) => 0,

@@ -8,6 +8,7 @@ pub mod hooks;
 pub mod ingest;
 pub mod log;
 pub mod plan;
+pub mod provision;
 pub mod replace;
 pub mod restore;
 pub mod restore_drill;

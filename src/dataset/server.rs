@@ -16,6 +16,8 @@ use crate::settings::Settings;
 
 const STATE: &[u8] = b".toolmaster";
 const UNDO: &[u8] = b"undo";
+/// The marker in `.toolmaster` that `provision` writes last: the server's units do nothing without it.
+pub const PROVISIONED: &str = "provisioned";
 /// Held while one of the small files beside it is replaced: two sticks at once are nothing unusual.
 const STATE_LOCK: &str = "state.lock";
 /// systemd-timesyncd makes this file once the clock is synchronised (systemd-timesyncd.service(8)).
@@ -168,6 +170,19 @@ impl Server {
             self.write_state("clock-seen", now)?;
         }
         Ok(belief)
+    }
+
+    /// Marks the machine as a server that is complete. False if it is marked already.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn set_provisioned(&self) -> Result<bool> {
+        match &self.state {
+            Some(state) if !self.dry_run && state.look(PROVISIONED.as_bytes())?.is_none() => {
+                atomic::write(state, PROVISIONED.as_bytes(), b"", 0o644).map(|()| true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// An operator says that the clock is right: records later than `now` stop to count.

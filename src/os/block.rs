@@ -52,6 +52,14 @@ impl Block {
         })
     }
 
+    /// The number that the kernel gives each disk that appears, never twice until it is started again: a stick that was
+    /// pulled and is back under its old name has another one.
+    pub fn sequence(&self) -> Option<String> {
+        let disk = Block::open(&self.whole).ok()?;
+        let text = std::fs::read_to_string(sysfs_dir(disk.number).join("diskseq")).ok()?;
+        Some(text.trim().to_owned())
+    }
+
     /// The open node, positioned anywhere.
     pub fn file(&self) -> &File {
         &self.file

@@ -94,18 +94,6 @@ impl Disk {
         parts
     }
 
-    /// Whether one of the directories is on this disk: `/`, `/usr`, `/boot`, the server's.
-    pub fn carries(&self, dirs: &[&Path]) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let mut disks = BTreeSet::new();
-        for dir in dirs {
-            if let Ok(metadata) = std::fs::metadata(dir) {
-                disks_below(&block::sysfs_dir(metadata.dev()), &mut disks, MAX_SLAVES);
-            }
-        }
-        disks.contains(&self.whole.sysfs)
-    }
-
     /// Says if anything uses the disk or a part of it. The operator's parking does not count: every run ends that.
     ///
     /// # Errors
@@ -176,6 +164,21 @@ impl Disk {
             next: "pull the stick, plug it in and run it again with --erase (a loop device: losetup --partscan)",
         })
     }
+}
+
+/// Whether a device is on a disk that this system runs from: `/`, `/usr`, `/boot`, the server's data.
+pub fn is_the_system_s(block: &Block, server_root: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let dirs = ["/", "/usr", "/boot", "/boot/firmware"].map(Path::new);
+    let mut disks = BTreeSet::new();
+    for dir in dirs.into_iter().chain([server_root]) {
+        if let Ok(metadata) = std::fs::metadata(dir) {
+            disks_below(&block::sysfs_dir(metadata.dev()), &mut disks, MAX_SLAVES);
+        }
+    }
+    let mut own = BTreeSet::new();
+    disks_below(&block::sysfs_dir(block.number), &mut own, MAX_SLAVES);
+    !own.is_disjoint(&disks)
 }
 
 /// Writes zeros over the first and the last MiB, so that nobody finds what was there before.

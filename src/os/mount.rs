@@ -12,9 +12,12 @@ use super::dir::Dir;
 use crate::error::{Error, Result};
 
 /// Where sticks are mounted while a run works on them.
-const RUN_DIR: &str = "/run/toolmaster";
+pub const RUN_DIR: &str = "/run/toolmaster";
 /// Where a stick is parked read-only for the operator after a unit's run.
-const PARKING: [&str; 2] = ["/mnt/backup", "/mnt/physusb"];
+pub const PARKED_BACKUP: &str = "/mnt/backup";
+/// The same for the sticks that bring and carry data.
+pub const PARKED_DATA: &str = "/mnt/physusb";
+const PARKING: [&str; 2] = [PARKED_BACKUP, PARKED_DATA];
 /// Nothing on a stick is executed, followed or a device, whatever its filesystem says.
 const FLAGS: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
@@ -74,6 +77,24 @@ impl Mount {
     pub fn keep(mut self) -> PathBuf {
         self.mounted = false;
         self.place.clone()
+    }
+
+    /// Shows it at a place where an operator looks for it, and leaves it mounted there when this process ends. A stick
+    /// that is shown there already makes way. A crash in between leaves the mount below `/run/toolmaster`, which the
+    /// next run on the device ends.
+    ///
+    /// # Errors
+    /// `Busy` if something else is mounted there; `Io`.
+    pub fn show_at(self, place: &Path) -> Result<()> {
+        match std::fs::create_dir(place) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("make the directory", place, error));
+            }
+            _ => {}
+        }
+        clear_parking(place)?;
+        rustix::mount::mount_bind(&self.place, place).map_err(|error| Error::io("mount a stick at", place, error))?;
+        self.release()
     }
 
     /// Its root directory.
@@ -147,8 +168,8 @@ pub fn is_place(path: &Path) -> bool {
 /// `Io`.
 pub fn mounted_at(place: &Path) -> Result<Option<u64>> {
     // The last one is on top.
-    let found = mounts()?.into_iter().rfind(|(mounted, _)| mounted == place);
-    Ok(found.map(|(_, number)| number).filter(|number| rustix::fs::major(*number) != 0))
+    let found = mounts()?.into_iter().rfind(|mounted| mounted.place == place);
+    Ok(found.map(|mounted| mounted.number).filter(|number| rustix::fs::major(*number) != 0))
 }
 
 /// Where a device is mounted in this namespace.
@@ -156,7 +177,7 @@ pub fn mounted_at(place: &Path) -> Result<Option<u64>> {
 /// # Errors
 /// `Io`.
 pub fn places_of(number: u64) -> Result<Vec<PathBuf>> {
-    Ok(mounts()?.into_iter().filter(|(_, mounted)| *mounted == number).map(|(place, _)| place).collect())
+    Ok(mounts()?.into_iter().filter(|mounted| mounted.number == number).map(|mounted| mounted.place).collect())
 }
 
 /// Whether a stick is parked there for the operator.
@@ -191,23 +212,58 @@ fn make_place(device: &Path) -> Result<PathBuf> {
     Err(Error::io("make the directory", &place, Errno::EXIST))
 }
 
+/// Takes a device's parking away, before its job, and that of sticks that were pulled.
+///
+/// # Errors
+/// `Io`.
+pub fn unpark(number: u64) -> Result<()> {
+    for Mounted { place, number: mounted, .. } in mounts()? {
+        if is_parking(&place) && (mounted == number || is_gone(mounted)) {
+            detach(&place)?;
+            info!("the stick is no longer shown at {}", place.display());
+        }
+    }
+    Ok(())
+}
+
+/// Takes away whatever stick is parked at a place: the latest one is shown.
+fn clear_parking(place: &Path) -> Result<()> {
+    while let Some(top) = mounts()?.into_iter().rfind(|mounted| mounted.place == place) {
+        if !top.parked {
+            return Err(Error::Busy {
+                why: format!("something else is mounted at {}", place.display()),
+                next: "unmount it there, and the stick is shown the next time",
+            });
+        }
+        detach(place)?;
+    }
+    Ok(())
+}
+
+fn detach(place: &Path) -> Result<()> {
+    match rustix::mount::unmount(place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::io("unmount", place, error)),
+    }
+}
+
+/// Whether a mounted device is no more. Major 0 is no disk (tmpfs, …): such a mount is never a stick's.
+fn is_gone(number: u64) -> bool {
+    rustix::fs::major(number) != 0 && !block::exists(number)
+}
+
 /// Clears the way for a run on a device, which the caller has locked: what a killed run left mounted of it, mounts of
 /// sticks that were pulled, and the device's own parking. A mount of anything else is never touched.
 ///
 /// # Errors
 /// `Busy` if somebody mounted the device elsewhere.
 pub fn clear_the_way(device: &Path, number: u64) -> Result<()> {
-    for (place, mounted) in mounts()? {
+    for Mounted { place, number: mounted, .. } in mounts()? {
         let ours = place.starts_with(RUN_DIR);
-        let parked = is_parking(&place);
-        // Major 0 is no disk (tmpfs, …): such a mount is never ours.
-        let gone = rustix::fs::major(mounted) != 0 && !block::exists(mounted);
-        if (ours || parked) && (mounted == number || gone) {
+        let gone = is_gone(mounted);
+        if (ours || is_parking(&place)) && (mounted == number || gone) {
             info!("ending an earlier mount of {} at {}", if gone { "a pulled stick" } else { "it" }, place.display());
-            match rustix::mount::unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-                Err(error) => return Err(Error::io("unmount", &place, error)),
-            }
+            detach(&place)?;
         } else if mounted == number {
             return Err(Error::Busy {
                 why: format!("{} is mounted at {}", device.display(), place.display()),
@@ -233,21 +289,33 @@ fn remove_left_places() {
     }
 }
 
-/// The mounts of this namespace: mountpoint and device number (proc(5), `mountinfo`).
-fn mounts() -> Result<Vec<(PathBuf, u64)>> {
+/// A mount of this namespace.
+#[derive(Debug, PartialEq, Eq)]
+struct Mounted {
+    place: PathBuf,
+    /// The device's number.
+    number: u64,
+    /// Mounted as sticks are for operators: read-only, no links followed.
+    parked: bool,
+}
+
+/// The mounts of this namespace (proc(5), `mountinfo`).
+fn mounts() -> Result<Vec<Mounted>> {
     let path = Path::new("/proc/self/mountinfo");
     let text = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(parse_mount).collect())
 }
 
-fn parse_mount(line: &[u8]) -> Option<(PathBuf, u64)> {
+fn parse_mount(line: &[u8]) -> Option<Mounted> {
     use std::os::unix::ffi::OsStringExt;
     let mut fields = line.split(|byte| *byte == b' ');
     let number = std::str::from_utf8(fields.nth(2)?).ok()?;
     let (major, minor) = number.split_once(':')?;
     let number = rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?);
     let place = unescape(fields.nth(1)?);
-    Some((PathBuf::from(std::ffi::OsString::from_vec(place)), number))
+    let options: Vec<&[u8]> = fields.next()?.split(|byte| *byte == b',').collect();
+    let parked = options.contains(&&b"ro"[..]) && options.contains(&&b"nosymfollow"[..]);
+    Some(Mounted { place: PathBuf::from(std::ffi::OsString::from_vec(place)), number, parked })
 }
 
 /// Blank, tab, newline and backslash stand as three octal digits.
@@ -288,7 +356,10 @@ mod tests {
     #[test]
     fn mountinfo_lines() {
         let line = b"36 35 8:1 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext4 /dev/sda1 rw";
-        assert_eq!(parse_mount(line), Some((PathBuf::from("/mnt/a b"), rustix::fs::makedev(8, 1))));
+        let (place, number) = (PathBuf::from("/mnt/a b"), rustix::fs::makedev(8, 1));
+        assert_eq!(parse_mount(line), Some(Mounted { place, number, parked: false }));
+        let line = b"36 35 8:1 / /mnt/backup ro,nosuid,nosymfollow shared:1 - ext4 /dev/sda1 ro";
+        assert!(parse_mount(line).unwrap().parked);
         assert_eq!(parse_mount(b""), None);
         assert_eq!(parse_mount(b"36 35 8 / /mnt"), None);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::process;
+use super::process::{self, Output, Program};
 use crate::error::Result;
 
 /// The job is only put in the queue; its own length does not count.
@@ -16,6 +16,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub fn start_no_block(unit: &str) -> Result<()> {
     let next = "look at it with \"systemctl status\", or run the job by hand";
     process::run(Path::new("systemctl"), &["start", "--no-block", unit], LIMIT, next)
+}
+
+/// Whether a unit runs, or is about to.
+///
+/// # Errors
+/// `Failed` if systemctl can't be run, `Interrupted`.
+pub fn is_active(unit: &str) -> Result<bool> {
+    let next = "run the job by hand";
+    let program = Program::new(Path::new("systemctl"), &["is-active", unit], LIMIT, next);
+    // Its exit status knows "active" alone.
+    let ended = program.output(Output::Text(64)).end()?;
+    Ok(matches!(ended.text.trim_ascii(), b"active" | b"activating" | b"reloading"))
 }
 
 /// A name as the instance of a unit, as `systemd-escape` makes it (systemd.unit(5)): `/` becomes `-`; what is not a

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::block::{self, Block};
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::disk;
 use crate::os::lock::Lock;
 use crate::os::mount::{Mount, clear_the_way, write_protected};
 use crate::settings::Settings;
@@ -70,6 +71,9 @@ impl Probed {
 
     fn locked(block: Block, lock: Lock, settings: &Settings, clock: Clock) -> Result<Probed> {
         let device = &block.path;
+        if disk::is_the_system_s(&block, &settings.server_root) {
+            return Err(refused(device, "it is on the disk that this system runs from", NEXT_STICK));
+        }
         clear_the_way(device, block.number)?;
         let superblock = probe(&mut block.file()).map_err(|error| refused(device, &error.to_string(), NEXT_STICK))?;
         let how = How { attempts: settings.max_retry, offset_minutes: clock.offset_minutes() };

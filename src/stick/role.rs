@@ -1,5 +1,8 @@
 //! *Pure.* The kinds of sticks, and the role file that says which kind a stick is (SPEC 5).
 
+use std::path::Path;
+
+use crate::os::mount::{PARKED_BACKUP, PARKED_DATA};
 use crate::settings::Labels;
 
 /// What a stick is for.
@@ -32,6 +35,14 @@ impl Role {
             Role::Dist => "usb-dist-export",
             Role::Backup => "usb-backup",
         }
+    }
+
+    /// Where an operator looks for its sticks after their job.
+    pub fn parking(self) -> &'static Path {
+        Path::new(match self {
+            Role::Ingest | Role::Dist => PARKED_DATA,
+            Role::Backup => PARKED_BACKUP,
+        })
     }
 
     /// The word in `/.toolmaster/role`.

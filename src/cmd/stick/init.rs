@@ -13,7 +13,7 @@ use log::info;
 use super::{Env, Report, record};
 use crate::error::{Error, Result};
 use crate::os::block::Block;
-use crate::os::disk::{Disk, END, wipe_ends};
+use crate::os::disk::{self, Disk, END, wipe_ends};
 use crate::os::lock::Lock;
 use crate::os::mount::{clear_the_way, write_protected};
 use crate::os::process;
@@ -134,8 +134,7 @@ impl Plan {
         let mkfs = installed(mkfs, install)?;
         let sfdisk = installed("sfdisk", "sudo apt install fdisk")?;
         let partx = installed("partx", "sudo apt install util-linux")?;
-        let fixed = ["/", "/usr", "/boot", "/boot/firmware"].map(Path::new);
-        if disk.carries(&fixed) || disk.carries(&[&env.settings.server_root]) {
+        if disk::is_the_system_s(&block, &env.settings.server_root) {
             return Err(refused(&disk, "is the disk that this system and its data are on", "name the stick's (lsblk)"));
         }
         if !disk.usb && !args.not_usb {

@@ -1,7 +1,9 @@
 //! `toolmaster stick …`: looks at sticks, makes them, takes care of them (SPEC 1).
 
 mod adopt;
+mod guard;
 mod init;
+mod park;
 mod plumbing;
 mod probe;
 mod rescan;
@@ -31,6 +33,9 @@ enum What {
     Verify(verify::Args),
     Adopt(adopt::Args),
     Rescan(rescan::Args),
+    Park(park::Park),
+    Unpark(park::Unpark),
+    Guard(guard::Args),
     Mount(plumbing::Mount),
     Unmount(plumbing::Unmount),
     Validate(plumbing::Validate),
@@ -47,6 +52,9 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
         What::Verify(args) => verify::run(args, env),
         What::Adopt(args) => adopt::run(args, env),
         What::Rescan(args) => rescan::run(args, env),
+        What::Park(args) => park::park(args, env),
+        What::Unpark(args) => park::unpark(args),
+        What::Guard(args) => guard::run(args, env),
         What::Mount(args) => plumbing::mount(args, env),
         What::Unmount(args) => plumbing::unmount(args, env),
         What::Validate(args) => plumbing::validate(args, env),

@@ -61,7 +61,7 @@ fn role_of(node: &Path, labels: &Labels) -> Option<Role> {
 }
 
 /// `usb-ingest@sda1.service`: the instance is the node's name below `/dev`.
-fn unit(node: &Path, role: Role) -> String {
+pub fn unit(node: &Path, role: Role) -> String {
     let name = node.strip_prefix("/dev").unwrap_or(node).to_string_lossy();
     format!("{}@{}.service", role.unit(), systemd::escape(&name))
 }

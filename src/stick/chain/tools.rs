@@ -87,6 +87,17 @@ impl Mounted {
 }
 
 impl Stick {
+    /// Shows it, read-only as it is, where an operator looks for it, and leaves it mounted there.
+    ///
+    /// # Errors
+    /// `Busy` if something else is mounted there, `Io`.
+    pub fn park(self) -> Result<&'static Path> {
+        let Mounted { mount, root, role, .. } = self.0;
+        drop(root);
+        mount.show_at(role.parking())?;
+        Ok(role.parking())
+    }
+
     /// The role that was proven.
     pub fn role(&self) -> Role {
         self.0.role

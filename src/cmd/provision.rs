@@ -1,0 +1,166 @@
+//! `provision`: makes a machine a server, step by step, each only where it is not done yet (SPEC 6, 10). Run at every boot
+//! by a unit; the marker that the server's other units ask for comes last, so that a power cut in between leaves a machine
+//! that does nothing yet and goes on at its next start.
+
+mod container;
+
+use std::io::Write;
+use std::path::Path;
+
+use argh::FromArgs;
+use log::info;
+
+use super::Env;
+use crate::dataset::server::{PROVISIONED, Server};
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, set_owner_mode};
+use crate::os::{mount, random};
+use crate::snapshot::client::PASSWORD_FILE;
+
+/// Where the package keeps what is copied to the server.
+const SHARE: &str = "/usr/share/toolmaster";
+/// Says that this machine is a server: its unit provisions it.
+const SERVER_MARK: &str = "server";
+const ETC: &str = "/etc/toolmaster";
+const MIRROR: &str = "/etc/mirrorctl";
+/// Who may read the mirror's settings.
+const GROUP: &str = "toolmaster";
+/// Files of [`SHARE`] that belong into the server's root, their names there and modes. None holds a secret.
+const SAMPLES: [(&str, &str, u32); 3] = [
+    ("docker-compose.yml", "docker-compose.yml", 0o644),
+    ("env.example", ".env.example", 0o644),
+    ("env.example", ".env", 0o600),
+];
+
+/// Make this machine a server: directories, database password, settings. Done again, it does what is missing.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "provision")]
+pub struct Args {
+    /// take the database's container image, which comes with the system, into Docker's store instead
+    #[argh(switch)]
+    container: bool,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// `Config` if the data disk is not mounted, `Failed`, `Io`. What is done stays; the next run goes on from there.
+pub fn run(args: &Args, env: &Env) -> Result<()> {
+    if args.container {
+        return container::load(Path::new(SHARE));
+    }
+    let root = &env.settings.server_root;
+    check_data_disk(root)?;
+    make_dirs(env)?;
+    let dir = Dir::open(root)?;
+    for (sample, name, mode) in SAMPLES {
+        copy_sample(sample, &dir, name, mode, None)?;
+    }
+    make_password()?;
+    mirror_settings()?;
+    // Its id is made by opening it.
+    let server = Server::open(&env.settings, false)?;
+    if server.set_provisioned()? {
+        info!("this machine is a server now: {}", root.join(".toolmaster").join(PROVISIONED).display());
+    }
+    Ok(())
+}
+
+/// Nothing is made on the system's disk in the place of a data disk that is not there.
+fn check_data_disk(root: &Path) -> Result<()> {
+    let fstab = std::fs::read_to_string("/etc/fstab").unwrap_or_default();
+    let places = fstab.lines().filter(|line| !line.trim_start().starts_with('#'));
+    for place in places.filter_map(|line| line.split_whitespace().nth(1)).map(Path::new) {
+        if place != Path::new("/") && root.starts_with(place) && mount::mounted_at(place)?.is_none() {
+            return Err(Error::Config {
+                why: format!("{} is not mounted: the data disk is missing", place.display()),
+                next: "connect it and start the system again",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn make_dirs(env: &Env) -> Result<()> {
+    let settings = &env.settings;
+    let etc = Path::new(ETC);
+    let modes = [
+        (settings.server_root.as_path(), 0o755),
+        (&settings.master_dir, 0o755),
+        (&settings.doc_dir, 0o755),
+        (&settings.snapshot_root, 0o700),
+        (&settings.log_dir, 0o755),
+        (etc, 0o755),
+        (Path::new(MIRROR), 0o755),
+    ];
+    for (path, mode) in modes {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+        if Dir::open(parent)?.make_new(name.as_encoded_bytes(), mode)? {
+            info!("made {}", path.display());
+        }
+    }
+    put(&Dir::open(etc)?, SERVER_MARK, b"", 0o644, None)?;
+    Ok(())
+}
+
+/// Copies a file of the package where none is. Without the package there are no samples; then there is nothing to copy.
+fn copy_sample(sample: &str, dir: &Dir, name: &str, mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
+    let path = Path::new(SHARE).join(sample);
+    match std::fs::read(&path) {
+        Ok(content) => put(dir, name, &content, mode, owner),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("read", &path, error)),
+    }
+}
+
+/// The database's password: made once, never shown.
+fn make_password() -> Result<()> {
+    let path = Path::new(PASSWORD_FILE);
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let password = format!("{}\n", random::id()?);
+    put(&Dir::open(parent)?, &name.to_string_lossy(), password.as_bytes(), 0o600, None)
+}
+
+/// The mirror's settings hold passwords: for root, and for the group whose members run `mirrorctl status`.
+fn mirror_settings() -> Result<()> {
+    let group = group_id(&std::fs::read_to_string("/etc/group").unwrap_or_default(), GROUP);
+    let mode = if group.is_some() { 0o640 } else { 0o600 };
+    let owner = group.map(|group| (0, group));
+    copy_sample("mirrorctl-config.sample.json", &Dir::open(Path::new(MIRROR))?, "config.json", mode, owner)
+}
+
+/// group(5): `name:password:number:members`.
+fn group_id(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok())
+}
+
+/// Writes a file where none is, durably before it has its name. Whatever is there already is somebody's: it stays.
+fn put(dir: &Dir, name: &str, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
+    if dir.look(name.as_bytes())?.is_some() {
+        return Ok(());
+    }
+    let temp = format!(".{name}.tmp");
+    dir.remove(temp.as_bytes())?;
+    let mut file = dir.create(temp.as_bytes(), 0o600)?;
+    let fail = |error| Error::io("write", &dir.path_of(temp.as_bytes()), error);
+    file.write_all(content).map_err(fail)?;
+    set_owner_mode(&file, owner, mode).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    dir.rename_new(temp.as_bytes(), dir, name.as_bytes())?;
+    dir.sync()?;
+    info!("made {}", dir.shown(name.as_bytes()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups() {
+        let groups = "root:x:0:\ntoolmaster2:x:5:\ntoolmaster:x:977:pi,op\n";
+        assert_eq!(group_id(groups, GROUP), Some(977));
+        assert_eq!(group_id("", GROUP), None);
+        assert_eq!(group_id("toolmaster:x:\n", GROUP), None);
+    }
+}
