@@ -91,11 +91,14 @@ fn a_proven_stick_is_shown_read_only_until_its_next_job() {
     let written = fs::write("/mnt/physusb/x", "x").unwrap_err();
     assert_eq!(written.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     // Again: it makes way for itself.
-    done(systemctl.park_alone(&server, stick.device()));
+    done(systemctl.park(&server, stick.device()));
     unpark(&server, stick.device()).says("no longer shown at /mnt/physusb");
     assert!(!Tree::at("/mnt/physusb").has("master"));
     assert!(stick.bytes() == before, "showing it changed it");
     unpark(&server, stick.device()).never_says("no longer");
+    // Without a job in between it stays so.
+    done(systemctl.park_alone(&server, stick.device())).never_says("can be seen");
+    assert!(!is_shown(&stick));
 }
 
 #[test]
@@ -112,6 +115,25 @@ fn the_latest_stick_takes_the_place_and_each_kind_has_its_own() {
     unpark(&server, second.device());
     unpark(&server, backup.device());
     assert!(!is_shown(&second) && !is_shown(&backup));
+}
+
+/// Sticks that were plugged in together end their jobs together.
+#[test]
+fn sticks_that_are_parked_at_once_never_lie_upon_each_other() {
+    let (_mnt, systemctl) = (mnt(), Systemctl::new("inactive"));
+    let (server, first) = in_step();
+    let sticks = [first.copy(), first.copy(), first];
+    for _ in 0..5 {
+        let runs: Vec<_> = sticks.iter().map(|stick| systemctl.park(&server, stick.device()).start()).collect();
+        for run in runs {
+            run.wait().ended(0).says("can be seen at /mnt/physusb");
+        }
+        assert_eq!(sticks.iter().filter(|stick| is_shown(stick)).count(), 1);
+        for stick in &sticks {
+            unpark(&server, stick.device());
+            assert!(!is_shown(stick));
+        }
+    }
 }
 
 #[test]
@@ -152,7 +174,7 @@ fn a_stick_that_came_back_under_its_old_name_gets_its_job() {
     let noted = fs::read_to_string(note(stick.device())).unwrap();
     noted.split(' ').next().unwrap().parse::<u64>().expect("the kernel's number of the disk");
     // What the job of the stick before it had noted.
-    fs::write(note(stick.device()), "0 ").unwrap();
+    fs::write(note(stick.device()), "0 \njob\n").unwrap();
     done(systemctl.park_alone(&server, stick.device())).says("plugged in again");
     assert_eq!(systemctl.asked(), format!("start --no-block usb-ingest@{name}.service\n"));
     assert!(!is_shown(&stick));

@@ -32,7 +32,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     let Ok(block) = Block::open(&args.device) else {
         return Ok(());
     };
-    if disk::is_the_system_s(&block, &env.settings.server_root) || !note(&args.device, &block)? {
+    if disk::is_the_system_s(&block, &env.settings.server_root) || !note(&args.device, &block, false)? {
         return Ok(());
     }
     let mut report = Report::new("guard");

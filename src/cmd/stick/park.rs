@@ -39,34 +39,39 @@ pub struct Unpark {
     device: PathBuf,
 }
 
-/// Parks a stick whose label and role are proven; any other, or one that was pulled, is left alone.
+/// Parks a stick after its job, if its label and role are proven; any other, or one that was pulled, is left alone. Without a
+/// job since the last time it does nothing: an operator may have unmounted it.
 ///
 /// # Errors
 /// `Busy` if something else is mounted where it is to be shown, `Failed` if systemctl fails, `Io`.
 pub fn park(args: &Park, env: &Env) -> Result<()> {
     let device = &args.device;
-    let Some((role, seen)) = look(device, env) else {
+    let Some((role, identity)) = look(device, env) else {
         return Ok(());
     };
     let unit = unit(device, role);
-    // A stick that came back under its old name before its old job's unit had ended was not heard by systemd.
-    if noted(device).is_some_and(|noted| noted != seen) {
-        info!("{} was pulled and plugged in again: starting {unit}", device.display());
-        return systemd::start_no_block(&unit);
+    match noted(device) {
+        // A stick that came back under its old name before its old job's unit had ended was not heard by systemd.
+        Some(noted) if noted.identity != identity => {
+            info!("{} was pulled and plugged in again: starting {unit}", device.display());
+            return systemd::start_no_block(&unit);
+        }
+        Some(noted) if noted.had_job => {}
+        _ => return Ok(()),
     }
     let mut report = Report::new("park");
     match prove(device, Some(role), env, &mut report) {
-        Ok(_) if systemd::is_active(&unit)? => Ok(()),
+        Ok(_) if systemd::is_active(&unit)? => return Ok(()),
         Ok(stick) => {
             let place = stick.park()?;
             info!("{} can be seen at {}, read-only: it may be pulled at any time", device.display(), place.display());
-            Ok(())
         }
         // Its job has said why.
-        Err(Error::Refused { .. }) => Ok(()),
-        Err(_) if !device.exists() => Ok(()),
-        Err(error) => Err(error),
+        Err(Error::Refused { .. }) => {}
+        Err(_) if !device.exists() => return Ok(()),
+        Err(error) => return Err(error),
     }
+    Noted { identity, had_job: false }.write(device)
 }
 
 /// What a device is by its label, and which stick it is; none if it is gone or no stick of ours.
@@ -87,7 +92,7 @@ pub fn unpark(args: &Unpark) -> Result<()> {
         return Ok(());
     };
     let _lock = Lock::device(&block.whole)?;
-    if args.for_job && !note(device, &block)? {
+    if args.for_job && !note(device, &block, true)? {
         return Err(Error::NoSource {
             why: format!("the job of the stick on {} has run already", device.display()),
             next: "plug it in again, or run: sudo toolmaster stick rescan",
@@ -96,20 +101,32 @@ pub fn unpark(args: &Unpark) -> Result<()> {
     mount::unpark(block.number)
 }
 
-/// Notes which stick a device's unit is for. False if it was that one already. Lost with the next start of the system, like
-/// the kernel's numbers.
+/// Which stick a device's unit was for. Lost with the next start of the system, like the kernel's numbers.
+struct Noted {
+    identity: String,
+    /// It had a job since it was parked.
+    had_job: bool,
+}
+
+impl Noted {
+    fn write(&self, device: &Path) -> Result<()> {
+        let path = note_path(device);
+        let _ = std::fs::create_dir(mount::RUN_DIR);
+        let text = if self.had_job { format!("{}\njob\n", self.identity) } else { format!("{}\n", self.identity) };
+        std::fs::write(&path, text).map_err(|error| Error::io("write", &path, error))
+    }
+}
+
+/// Notes which stick a device's unit is for. False if it was that one already.
 ///
 /// # Errors
 /// `Io`.
-pub fn note(device: &Path, block: &Block) -> Result<bool> {
-    let seen = identity(block);
-    if noted(device).as_ref() == Some(&seen) {
+pub fn note(device: &Path, block: &Block, had_job: bool) -> Result<bool> {
+    let identity = identity(block);
+    if noted(device).is_some_and(|noted| noted.identity == identity) {
         return Ok(false);
     }
-    let path = note_path(device);
-    let _ = std::fs::create_dir(mount::RUN_DIR);
-    std::fs::write(&path, seen).map_err(|error| Error::io("write", &path, error))?;
-    Ok(true)
+    Noted { identity, had_job }.write(device).map(|()| true)
 }
 
 /// Lets a stick's job run once more.
@@ -123,8 +140,10 @@ fn identity(block: &Block) -> String {
     format!("{} {uuid}", block.sequence().unwrap_or_default())
 }
 
-fn noted(device: &Path) -> Option<String> {
-    std::fs::read_to_string(note_path(device)).ok()
+fn noted(device: &Path) -> Option<Noted> {
+    let text = std::fs::read_to_string(note_path(device)).ok()?;
+    let mut lines = text.lines().map(str::to_owned);
+    Some(Noted { identity: lines.next()?, had_job: lines.next().is_some() })
 }
 
 fn note_path(device: &Path) -> PathBuf {
