@@ -15,7 +15,7 @@ use crate::settings::pg_uri::PgUri;
 use crate::snapshot::archive::{self, Checked, Source};
 use crate::snapshot::{client, dump, load, shelf};
 use crate::stick::role::Role;
-use crate::text::{Bytes, Shown, unhex};
+use crate::text::{Bytes, Shown};
 
 /// Bring back a backup or a snapshot, whole or in part.
 #[derive(FromArgs, Debug)]
@@ -78,7 +78,7 @@ fn restore(args: &Args, env: &Env, report: &mut Report) -> Result<Checked> {
         (Some(device), archive, None) => from_stick(args, env, device, archive.as_deref(), &target, report)?,
         (None, Some(archive), None) => {
             let file = File::open(archive).map_err(|error| Error::io("open", archive, error))?;
-            read(args, file, archive, None, &target)?
+            read(args, file, archive, checksum_beside(archive)?, &target)?
         }
         (None, None, Some(snapshot)) => from_snapshot(args, snapshot, &target)?,
         _ => return Err(Error::Usage("name one of --device, --archive and --snapshot".to_owned())),
@@ -144,6 +144,15 @@ fn read(
     archive::read(input, Source { shown: &shown, sha256, target: target.dir.as_ref(), only }, &mut progress)
 }
 
+/// What the file beside an archive says of it, wherever the archive lies.
+fn checksum_beside(archive: &Path) -> Result<Option<[u8; 32]>> {
+    let path = archive.canonicalize().map_err(|error| Error::io("open", archive, error))?;
+    match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+        (Some(dir), Some(name)) => shelf::checksum(&Dir::open(dir)?, name),
+        _ => Ok(None),
+    }
+}
+
 fn from_stick(
     args: &Args,
     env: &Env,
@@ -166,20 +175,13 @@ fn from_stick(
             return Err(Error::Usage("with --device, --archive is a name on the stick".to_owned()));
         }
         info!("reading {name}");
-        let sha256 = checksum(root, &name)?;
+        let sha256 = shelf::checksum(root, &name)?;
         let (file, _) = root.read(name.as_bytes())?;
         read(args, file, &root.path_of(name.as_bytes()), sha256, target)
     };
     let done = work();
     let released = stick.release();
     done.and_then(|checked| released.map(|()| checked))
-}
-
-/// What the file beside an archive says of it, if it is there and sound.
-fn checksum(root: &Dir, name: &str) -> Result<Option<[u8; 32]>> {
-    let Some((file, _)) = root.read_if_there(format!("{name}.sha256").as_bytes())? else { return Ok(None) };
-    let text = std::io::read_to_string(file.take(4096)).unwrap_or_default();
-    Ok(text.get(..64).and_then(unhex).and_then(|bytes| bytes.try_into().ok()))
 }
 
 /// A snapshot takes the same way as an archive of it, without lying anywhere in between: one piece of code proves both.
