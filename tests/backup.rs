@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::postgres::postgres;
 use common::site::{Site, archives, backup_stick, done};
 use common::{Tree, ago, noise, sample_master, tool};
@@ -61,9 +63,30 @@ fn another_servers_stick_stays_as_it_is_until_it_is_adopted() {
     let before = site.stick.read(|root| root.snapshot());
     let call = other.call(&["backup", "--device", site.stick.device()]);
     call.fails(2).says("another server");
+    assert!(other.server.tree().text("logs/usb_guard.log").contains("another server"));
     assert_eq!(site.stick.read(|root| root.snapshot()), before);
     other.call(&["stick", "adopt", "--device", site.stick.device()]).finish().ended(0);
     done(other.call(&["backup", "--device", site.stick.device()]), "backup export completed");
+}
+
+#[test]
+fn another_servers_stick_takes_our_backups_once_all_of_it_was_restored() {
+    let (site, other) = (Site::new(), Site::new());
+    done(site.backup(), "backup export completed");
+    let before = site.stick.read(|root| root.snapshot());
+    let backup = || other.call(&["backup", "--device", site.stick.device()]);
+    let restore =
+        |dest: &Path| other.call(&["restore", "--device", site.stick.device(), "--dest", dest.to_str().unwrap()]);
+    let dir = tempfile::tempdir().unwrap();
+    // Neither a look at it nor a part of it is enough.
+    done(other.call(&["restore", "--check", "--device", site.stick.device()]), "restore check completed");
+    done(restore(&dir.path().join("part")).flag("--only=master"), "restore completed");
+    backup().fails(2);
+    assert_eq!(site.stick.read(|root| root.snapshot()), before);
+    let run = done(restore(&dir.path().join("all")), "restore completed");
+    assert!(run.stderr.contains("from now on it takes this one's backups"), "{run}");
+    done(backup(), "backup export completed");
+    site.backup().fails(2);
 }
 
 #[test]
@@ -146,6 +169,7 @@ fn restore_brings_back_files_and_tables() {
     site.call(&["restore", "--device", site.stick.device(), "--dest", elsewhere.to_str().unwrap(), "--pg-uri", &uri])
         .fails(2);
     assert!(!elsewhere.exists());
+    assert!(!site.server.tree().has("logs/usb_guard.log"), "no stick was refused");
 }
 
 #[test]

@@ -99,9 +99,9 @@ fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<(String, u64)> 
 /// A stick that another server wrote stays as it is until it is restored from or adopted.
 fn check_owner(stick: &Stick, server: &Server) -> Result<()> {
     match stick.server()? {
-        Some(id) if id != server.id => Err(Error::Refused {
+        Some(id) if id != server.id && !server.was_restored(&stick.superblock().uuid)? => Err(Error::Refused {
             why: format!("the stick holds backups of another server ({})", Shown(id.as_bytes())),
-            next: "restore from it, or make it this server's with \"toolmaster stick adopt\"".to_owned(),
+            next: "restore all of it here first, or make it this server's with \"toolmaster stick adopt\"".to_owned(),
         }),
         _ => Ok(()),
     }

@@ -45,6 +45,9 @@ pub fn missing(program: &str, error: &std::io::Error) -> String {
         "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" | "partx" => "util-linux",
         "sfdisk" => "fdisk",
         "mkfs.vfat" => "dosfstools",
+        "mkfs.btrfs" => "btrfs-progs",
+        "mkfs.xfs" => "xfsprogs",
+        "/usr/bin/time" => "time",
         other => other,
     };
     format!("{program}: {error} (apt-get install {package})")
