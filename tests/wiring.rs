@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -63,6 +64,74 @@ fn the_names_on_the_pi_are_the_program_s() {
         .map(|script| (script.clone(), shim_command(&script)))
         .collect();
     assert_eq!(shims, expected);
+}
+
+/// The sticks' kinds: the unit that the rule wants for a label runs the command of the role with that label.
+#[test]
+fn a_label_s_rule_wants_the_unit_of_its_role() {
+    use toolmaster::stick::role::Role;
+    let labels = toolmaster::settings::Settings::read(|_| None).unwrap().labels;
+    let rules = read("udev/90-toolmaster.rules");
+    let mut every = Vec::new();
+    for (role, command) in [(Role::Ingest, "ingest"), (Role::Dist, "dist-export"), (Role::Backup, "backup")] {
+        let (label, unit) = (role.label(&labels), role.unit());
+        let rule = format!(
+            "ENV{{ID_FS_USAGE}}==\"filesystem\", ENV{{ID_FS_LABEL}}==\"{label}\", \
+             ENV{{SYSTEMD_WANTS}}+=\"{unit}@%k.service\", GOTO=\"toolmaster_end\""
+        );
+        assert!(rules.lines().any(|line| line == rule), "{rule}");
+        let unit = read(&format!("systemd/{unit}@.service"));
+        let start = format!("ExecStart=/usr/bin/toolmaster {command} --device /dev/%I");
+        assert!(unit.lines().any(|line| line.strip_prefix(&*start).is_some_and(|rest| !rest.starts_with('-'))));
+        every.push(label.to_owned());
+    }
+    assert!(rules.contains(&format!("ENV{{ID_FS_LABEL}}==\"{}\", ENV{{SYSTEMD_MOUNT", every.join("|"))));
+}
+
+/// Each unit runs a command that the program has, and gets the journal identifier that the handbook greps.
+#[test]
+fn the_units_run_the_program_s_commands() {
+    let mut runs = 0;
+    for (unit, text) in units() {
+        for line in text.lines().filter(|line| line.starts_with("Exec") && line.contains("/usr/bin/toolmaster")) {
+            let (_, words) = line.split_once("/usr/bin/toolmaster ").unwrap();
+            let mut words: Vec<&str> = words.split_whitespace().take_while(|word| !word.starts_with("/dev")).collect();
+            words.retain(|word| !word.starts_with('-') && !word.ends_with('h'));
+            let help = Command::new(env!("CARGO_BIN_EXE_toolmaster")).args(&words).arg("--help").output().unwrap();
+            assert!(help.status.success(), "{unit}: {line}");
+            if let Some((name, _)) = toolmaster::NAMES.iter().find(|(_, command)| words == [*command]) {
+                assert!(text.contains(&format!("\nSyslogIdentifier={name}\n")), "{unit}");
+            }
+            runs += 1;
+        }
+    }
+    assert!(runs >= 10, "{runs}");
+}
+
+/// What the presets and the package's scripts name is a unit that can be enabled, and each such unit is named.
+#[test]
+fn what_is_enabled_is_there_and_the_other_way_round() {
+    let mut installable: Vec<String> =
+        units().filter(|(_, text)| text.contains("\n[Install]\n")).map(|(unit, _)| unit).collect();
+    installable.sort();
+    let preset = read("systemd/80-toolmaster.preset");
+    let mut named: Vec<String> = preset
+        .lines()
+        .filter_map(|line| line.split_once(' ').map(|(_, unit)| unit.to_owned()))
+        .filter(|unit| path(&format!("systemd/{unit}")).exists())
+        .collect();
+    named.sort();
+    assert_eq!(named, installable);
+    let enabled: Vec<&str> = preset.lines().filter_map(|line| line.strip_prefix("enable ")).collect();
+    assert!(read("config/maintainer/postinst").contains(&format!("UNITS='{}'", enabled.join(" "))));
+}
+
+/// The units' names and texts.
+fn units() -> impl Iterator<Item = (String, String)> {
+    let names = fs::read_dir(path("systemd")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| !name.ends_with(".preset") && !name.ends_with(".conf"))
+        .map(|name| (name.clone(), read(&format!("systemd/{name}"))))
 }
 
 /// The command that a shim calls; it must be the two lines that the handbook copies around, executable.

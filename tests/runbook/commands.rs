@@ -23,7 +23,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     // The container's name is the image's (its compose file).
     ("docker", &["logs", "postgres", "--tail", "50"]),
     ("git", &["fetch", "origin", "checkout", "main", "pull", "--ff-only"]),
-    ("install", &["-m", "755"]),
+    ("install", &["-D", "-m", "644", "755"]),
     ("journalctl", &["-u", "-t", "-n", "-f", "5", "20", "--since", "1 day ago"]),
     ("ln", &["-sf"]),
     ("ls", &[]),

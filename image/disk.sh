@@ -1,0 +1,100 @@
+# shellcheck shell=bash
+# Kernel, initrd and the disk: file systems made from tar files, put into a sparse file. No mount, no loop device, no root.
+
+# Kernel and initrd, beside the image for QEMU's direct boot and on the FAT partition.
+make_boot_files() {
+  local tree=$WORK/initrd modules=$WORK/modules version module file
+  mkdir -p "$modules" "$tree"/{bin,lib,modules}
+  tar -C "$modules" -xf "$ROOT" --wildcards './usr/lib/modules' './boot/vmlinuz-*' './usr/bin/busybox' './usr/sbin/findfs' \
+    './usr/lib/ld-linux-aarch64.so.1' './usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1' './usr/lib/aarch64-linux-gnu/libblkid.so.1*' \
+    './usr/lib/aarch64-linux-gnu/libc.so.6'
+  ln -s usr/lib "$modules/lib"
+  version=$(ls "$modules/usr/lib/modules")
+  cp "$modules/usr/bin/busybox" "$modules/usr/sbin/findfs" "$tree/bin/"
+  cp -L "$modules/usr/lib/aarch64-linux-gnu/"{ld-linux-aarch64.so.1,libblkid.so.1,libc.so.6} "$tree/lib/"
+  install -m 755 image/initrd/init "$tree/init"
+  while read -r module; do
+    modprobe -d "$modules" -S "$version" --show-depends "$module" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
+  done < <(grep -vE '^(#|$)' image/initrd/modules) | awk '!seen[$0]++' >"$WORK/insmod"
+  while read -r file; do
+    module=${file##*/}
+    module=${module%.xz}
+    if [ "$file" = "${file%.xz}" ]; then cp "$file" "$tree/modules/$module"; else xz -dc "$file" >"$tree/modules/$module"; fi
+    echo "$module"
+  done <"$WORK/insmod" >"$tree/modules/order"
+  find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+  (cd "$tree" && find . | LC_ALL=C sort | cpio --quiet --reproducible -o -H newc -R 0:0) | gzip -n9 >"$OUT/toolmaster-$TARGET.initrd"
+  # The kernel is a compressed EFI program; QEMU takes it as it is.
+  cp "$modules/boot/vmlinuz-$version" "$OUT/toolmaster-$TARGET.kernel"
+  printf 'root=PARTUUID=%s ro quiet\n' "${ROOT_PARTUUID,,}" >"$OUT/toolmaster-$TARGET.cmdline"
+}
+
+make_disk() {
+  local image=$WORK/disk.img mib=$((1024 * 1024)) boot_at=$ALIGN root_at data_at
+  root_at=$((boot_at + BOOT_SIZE)) data_at=$((boot_at + BOOT_SIZE + ROOT_SIZE))
+  make_boot_partition "$WORK/boot.vfat"
+  tar -C "$WORK" --owner=0 --group=0 -cf "$WORK/data.tar" --files-from=/dev/null
+  make_ext4 rootfs "$ROOT_UUID" "$ROOT_SIZE" "$ROOT" "$WORK/root.ext4"
+  data_tar "$WORK/data.tar"
+  make_ext4 data "$DATA_UUID" "$DATA_SIZE" "$WORK/data.tar" "$WORK/data.ext4"
+
+  truncate -s $(((data_at + DATA_SIZE + ALIGN) * mib)) "$image"
+  sfdisk --quiet --no-reread --no-tell-kernel "$image" <<TABLE
+label: gpt
+label-id: $DISK_ID
+start=$((boot_at * mib / 512)), size=$((BOOT_SIZE * mib / 512)), type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, uuid=$BOOT_PARTUUID, name=bootfs
+start=$((root_at * mib / 512)), size=$((ROOT_SIZE * mib / 512)), type=B921B045-1DF0-41C3-AF44-4C6F280D3FAE, uuid=$ROOT_PARTUUID, name=rootfs
+start=$((data_at * mib / 512)), size=$((DATA_SIZE * mib / 512)), type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, uuid=$DATA_PARTUUID, name=data
+TABLE
+  put() { dd if="$1" of="$image" bs=1M seek="$2" conv=notrunc,sparse status=none; }
+  put "$WORK/boot.vfat" "$boot_at"
+  put "$WORK/root.ext4" "$root_at"
+  put "$WORK/data.ext4" "$data_at"
+  mv "$image" "$OUT/toolmaster-$TARGET.img"
+}
+
+# make_ext4 LABEL UUID MIB TAR FILE: owners, modes and times come from the tar file.
+make_ext4() {
+  MKE2FS_CONFIG=$TOOLS/etc/mke2fs.conf tool mke2fs -q -F -t ext4 -b 4096 -L "$1" -U "$2" \
+    -E "hash_seed=$2,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0" -d "$4" "$5" "$3M"
+}
+
+# The data partition is empty but for the place where docker keeps its things.
+data_tar() {
+  mkdir -p "$WORK/data/docker"
+  chmod 755 "$WORK/data"
+  chmod 710 "$WORK/data/docker"
+  tar -C "$WORK/data" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf "$1" .
+}
+
+make_boot_partition() {
+  local file directory=$WORK/boot
+  mkdir "$directory"
+  cp "$OUT/toolmaster-$TARGET.kernel" "$directory/vmlinuz"
+  cp "$OUT/toolmaster-$TARGET.initrd" "$directory/initrd"
+  cp "$OUT/toolmaster-$TARGET.cmdline" "$directory/cmdline.txt"
+  touch -d "@$SOURCE_DATE_EPOCH" "$directory"/*
+  truncate -s "${BOOT_SIZE}M" "$1"
+  tool mkfs.vfat --invariant -F 32 -s 1 -n bootfs -i "$BOOT_SERIAL" "$1" >/dev/null
+  for file in "$directory"/*; do
+    TZ=UTC MTOOLS_SKIP_CHECK=1 tool mcopy -m -i "$1" "$file" "::/${file##*/}"
+  done
+}
+
+# What this image is made of, for whoever finds it later.
+make_manifest() {
+  cat >"$OUT/toolmaster-$TARGET.json" <<JSON
+{
+  "image": "toolmaster-$TARGET.img",
+  "target": "$TARGET",
+  "suite": "$SUITE",
+  "source_date_epoch": $SOURCE_DATE_EPOCH,
+  "package": "$(basename "$DEB")",
+  "package_sha256": "$(sha256sum "$DEB" | cut -d ' ' -f 1)",
+  "kernel_sha256": "$(sha256sum "$OUT/toolmaster-$TARGET.kernel" | cut -d ' ' -f 1)",
+  "container": "$(<"$CONTAINER/postgres.id")",
+  "container_source": "$CONTAINER_SOURCE",
+  "container_bytes": $(stat -c %s "$CONTAINER/postgres.tar.zst")
+}
+JSON
+}
