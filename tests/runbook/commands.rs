@@ -20,7 +20,6 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("cd", &["~/RaspberryPiServer"]),
     ("chmod", &["644", "755"]),
     ("cp", &["-p"]),
-    // The container's name is the image's (its compose file).
     ("docker", &["logs", "postgres", "--tail", "50"]),
     ("git", &["fetch", "origin", "checkout", "main", "pull", "--ff-only"]),
     ("install", &["-D", "-m", "644", "755"]),

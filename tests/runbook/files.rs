@@ -10,8 +10,6 @@ use crate::{read, root};
 
 /// What runs make: the path, the source that says so, and the words there.
 const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
-    ("/srv/rpi-server/docker-compose.yml", "src/cmd/provision.rs", "\"docker-compose.yml\", 0o644"),
-    ("/srv/rpi-server/.env.example", "src/cmd/provision.rs", "\".env.example\", 0o644"),
     ("/srv/rpi-server/undo", "src/dataset/server.rs", "b\"undo\""),
     ("/srv/rpi-server/undo/<time>", "src/dataset/history.rs", "clock.dir_names()"),
     ("/srv/rpi-server/undo/<time>/master", "src/dataset/mod.rs", "\"master\""),
@@ -197,9 +195,23 @@ fn provisioned() -> Vec<Known> {
         found.push(known(Path::new(etc), etc.to_owned()));
         list(Path::new(etc), etc, &mut found);
     }
-    assert!(read("src/cmd/provision.rs").contains("\".env\", 0o600"));
-    found.push(Known { path: "/srv/rpi-server/.env".to_owned(), mode: Some(0o600), owner: Some("root".to_owned()) });
+    found.extend(samples());
     found
+}
+
+/// `SAMPLES` of the source: the package's file, its name in the server's root, its mode.
+fn samples() -> Vec<Known> {
+    let source = read("src/cmd/provision.rs");
+    let table = source.split("const SAMPLES: ").nth(1).unwrap().split("];").next().unwrap();
+    let rows: Vec<&str> = table.lines().map(str::trim).filter(|line| line.starts_with("(\"")).collect();
+    assert!(!rows.is_empty(), "{table}");
+    let known = |row: &&str| {
+        let [_, _, _, name, mode] = row.split('"').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let mode = u32::from_str_radix(mode.trim_start_matches(", 0o").trim_end_matches([')', ',']), 8).unwrap();
+        let owner = Some("root".to_owned());
+        Known { path: format!("/srv/rpi-server/{name}"), mode: Some(mode), owner }
+    };
+    rows.iter().map(known).collect()
 }
 
 fn list(directory: &Path, shown: &str, found: &mut Vec<Known>) {
