@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod journal;
 pub mod lock;
 pub mod mount;
+pub mod postgres;
 pub mod process;
 pub mod progress;
 pub mod random;
