@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cmd;
 pub mod dataset;
 pub mod error;
+pub mod mirror;
 pub mod os;
 pub mod settings;
 pub mod snapshot;

@@ -1,0 +1,3 @@
+//! The mirror (SPEC 9): the Pi Zero's configuration, the compare timer, the comparison of the two databases and its records.
+
+pub mod keys;
