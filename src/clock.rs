@@ -49,6 +49,12 @@ impl Clock {
         self.local(seconds).format(&form).unwrap_or_default()
     }
 
+    /// `2026-01-30T17:30:00Z`, the form of the mirror's records.
+    pub fn utc_time(&self, seconds: i64) -> String {
+        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        self.local(seconds).to_offset(UtcOffset::UTC).format(&form).unwrap_or_default()
+    }
+
     /// The names for a directory made now, to be tried in turn: the first, then with `-2` and so on.
     pub fn dir_names(&self) -> impl Iterator<Item = String> {
         let name = self.dir_name(self.now());

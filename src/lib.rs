@@ -28,12 +28,13 @@ use os::{journal, signal};
 use settings::Settings;
 
 /// The names under which the binary is called on the Pi (without `.sh` or `.py`), and what `toolmaster …` each is.
-pub const NAMES: [(&str, &str); 5] = [
+pub const NAMES: [(&str, &str); 6] = [
     ("tool-ingest-sync", "ingest"),
     ("tool-dist-export", "dist-export"),
     ("tool-dist-sync", "dist-sync"),
     ("tool-backup-export", "backup"),
     ("tool-snapshot", "snapshot"),
+    ("mirror_compare", "mirror-compare"),
 ];
 
 /// What a Raspberry Pi needs to be a factory-floor appliance: sticks in and out, snapshots, backups, a mirror.
@@ -57,6 +58,7 @@ enum Command {
     Log(cmd::log::Args),
     Undo(cmd::undo::Args),
     RestoreDrill(cmd::restore_drill::Args),
+    MirrorCompare(cmd::mirror_compare::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -140,6 +142,7 @@ fn run(command: &Command) -> u8 {
         Command::Stick(_) | Command::Clock(_) | Command::Log(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
+        Command::MirrorCompare(_) => ("mirror_compare", None),
     };
     journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
     let env = Env { settings, clock };
@@ -155,6 +158,7 @@ fn run(command: &Command) -> u8 {
         Command::Log(args) => cmd::log::run(args),
         Command::Undo(args) => cmd::undo::run(args, &env),
         Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),
+        Command::MirrorCompare(args) => cmd::mirror_compare::run(args, &env),
     };
     match result {
         Ok(()) => 0,

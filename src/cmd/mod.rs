@@ -7,6 +7,7 @@ pub mod dist_sync;
 pub mod hooks;
 pub mod ingest;
 pub mod log;
+pub mod mirror_compare;
 pub mod plan;
 pub mod replace;
 pub mod restore;

@@ -52,7 +52,7 @@ impl<'a> Client<'a> {
 
     /// The program with these arguments. It is told the database by its environment, and nothing else of ours that
     /// begins with `PG`; its messages are in English, because [`failure`](Client::failure) reads them.
-    pub fn program<'b>(&'b self, arguments: &[&str], limit: Duration) -> Program<'b> {
+    pub fn program(&self, arguments: &[&str], limit: Duration) -> Program<'a> {
         let next = "see why it does not end (the log of the database), and run it again";
         let mut program = Program::new(&self.program, arguments, limit, next).secret(self.uri.password());
         for (name, _) in std::env::vars_os() {
