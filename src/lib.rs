@@ -28,12 +28,13 @@ use os::{journal, signal};
 use settings::Settings;
 
 /// The names under which the binary is called on the Pi (without `.sh` or `.py`), and what `toolmaster …` each is.
-pub const NAMES: [(&str, &str); 6] = [
+pub const NAMES: [(&str, &str); 7] = [
     ("tool-ingest-sync", "ingest"),
     ("tool-dist-export", "dist-export"),
     ("tool-dist-sync", "dist-sync"),
     ("tool-backup-export", "backup"),
     ("tool-snapshot", "snapshot"),
+    ("mirrorctl", "mirror"),
     ("mirror_compare", "mirror-compare"),
 ];
 
@@ -58,6 +59,7 @@ enum Command {
     Log(cmd::log::Args),
     Undo(cmd::undo::Args),
     RestoreDrill(cmd::restore_drill::Args),
+    Mirror(cmd::mirror::Args),
     MirrorCompare(cmd::mirror_compare::Args),
 }
 
@@ -142,6 +144,7 @@ fn run(command: &Command) -> u8 {
         Command::Stick(_) | Command::Clock(_) | Command::Log(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
+        Command::Mirror(_) => ("mirrorctl", None),
         Command::MirrorCompare(_) => ("mirror_compare", None),
     };
     journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
@@ -158,6 +161,7 @@ fn run(command: &Command) -> u8 {
         Command::Log(args) => cmd::log::run(args),
         Command::Undo(args) => cmd::undo::run(args, &env),
         Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),
+        Command::Mirror(args) => cmd::mirror::run(args, &env),
         Command::MirrorCompare(args) => cmd::mirror_compare::run(args, &env),
     };
     match result {

@@ -1,19 +1,18 @@
 //! `mirror-compare`: the primary's and the mirror's `part_locations`, row by row (SPEC 9).
 
 use std::io::{BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use argh::FromArgs;
 use log::{error, info};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Env, Report};
+use super::{Env, Report, mirror_config};
 use crate::error::{Error, Result};
 use crate::mirror::compare::{Counts, Difference, Side, Trouble, compare};
 use crate::mirror::db;
 use crate::mirror::record::{DIFF_LOG, Differences, Records};
-use crate::settings::mirror::Mirror;
 use crate::settings::pg_uri::PgUri;
 
 /// Compare the primary and the mirror database and record the result.
@@ -39,9 +38,9 @@ const SHOWN: usize = 20;
 /// # Errors
 /// `Different` (2) for differences, `Failed` (1) where nothing can be said, `Config`; with `--strict` all are `Config`.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
-    let config = config(args.config.as_deref().unwrap_or(&env.settings.mirror_config))?;
+    let config = mirror_config::read(args.config.as_deref().unwrap_or(&env.settings.mirror_config))?;
     let records = Records::new(&config, &env.settings.log_dir);
-    let databases = config.databases?;
+    let databases = config.databases()?;
     let mut report = Report::new("mirror-compare");
     let result = if args.dry_run {
         dry_run(&databases, env, &records)
@@ -54,29 +53,6 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
         Error::Different { why, next } | Error::Failed { why, next } if args.strict => Error::Config { why, next },
         error => error,
     })
-}
-
-/// Reads the mirror's configuration.
-///
-/// # Errors
-/// `Config`.
-pub fn config(path: &Path) -> Result<Mirror> {
-    let wrong = |why: String| Error::Config {
-        why,
-        next: "config/mirrorctl-config.sample.json から作り、権限を確認する",
-    };
-    let shown = path.display().to_string();
-    let text = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() > crate::settings::mirror::MAX as u64 => {
-            return Err(wrong(format!("設定ファイルが大きすぎます: {shown}")));
-        }
-        _ => std::fs::read(path),
-    };
-    let text = text.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong(format!("設定ファイルが見つかりません: {shown}")),
-        _ => wrong(format!("設定ファイルを読めません: {shown}: {error}")),
-    })?;
-    Mirror::parse(&text, &shown)
 }
 
 /// A line of `mirror_status.log`.

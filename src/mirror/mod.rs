@@ -4,4 +4,7 @@ pub mod compare;
 pub mod db;
 pub mod keys;
 pub mod record;
+pub mod remote;
+pub mod rotate;
 pub mod row;
+pub mod timer;

@@ -132,7 +132,7 @@ fn repair(log: &mut File) -> io::Result<()> {
 }
 
 /// Where the line begins that ends at `end`; `end` itself behind a line feed.
-pub(super) fn last_line(log: &mut File, end: u64) -> io::Result<u64> {
+fn last_line(log: &mut File, end: u64) -> io::Result<u64> {
     const BLOCK: u64 = 8192;
     let mut block = Vec::new();
     let mut at = end;
@@ -147,6 +147,30 @@ pub(super) fn last_line(log: &mut File, end: u64) -> io::Result<u64> {
         at = from;
     }
     Ok(0)
+}
+
+/// The last lines of a log, oldest first, each at most so many bytes of it.
+///
+/// # Errors
+/// What the system says; a log that is not there is an error too.
+pub fn last_lines(path: &Path, count: usize, most: usize) -> io::Result<Vec<String>> {
+    let mut log = File::open(path)?;
+    let mut end = log.seek(SeekFrom::End(0))?;
+    let mut lines = Vec::new();
+    while lines.len() < count && end > 0 {
+        let start = last_line(&mut log, end)?;
+        if start < end {
+            log.seek(SeekFrom::Start(start))?;
+            let mut line = Vec::new();
+            let shown = (end - start).min(u64::try_from(most).unwrap_or(u64::MAX));
+            Read::take(&mut log, shown).read_to_end(&mut line)?;
+            let text = String::from_utf8_lossy(&line).trim_end_matches('\u{fffd}').to_owned();
+            lines.insert(0, if shown < end - start { text + "…" } else { text });
+        }
+        // The line feed before it.
+        end = start.saturating_sub(1);
+    }
+    Ok(lines)
 }
 
 /// Whether it begins as a JSON object and ends before that does.
@@ -268,6 +292,20 @@ mod tests {
         assert_eq!(appended("{\"n\":1}\nnote"), "{\"n\":1}\nnote\n{\"n\":2}\n");
         let long = format!("{{\"n\":1}}\n{{\"{}", "x".repeat(20_000));
         assert_eq!(appended(&long), "{\"n\":1}\n{\"n\":2}\n");
+    }
+
+    #[test]
+    fn the_last_lines() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let lines = |text: &str, count| {
+            std::fs::write(file.path(), text).unwrap();
+            last_lines(file.path(), count, 10).unwrap()
+        };
+        assert_eq!(lines("", 3), [""; 0]);
+        assert_eq!(lines("a\nb\nc\n", 2), ["b", "c"]);
+        assert_eq!(lines("a\n\nb", 3), ["a", "b"]);
+        assert_eq!(lines(&format!("a\n{}\n", "x".repeat(100_000)), 3), ["a", "xxxxxxxxxx…"]);
+        assert_eq!(lines("工具台帳の差分\n", 1), ["工具台…"]);
     }
 
     #[test]

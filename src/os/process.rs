@@ -61,6 +61,8 @@ type Feeder<'a> = Box<dyn FnOnce(&mut ChildStdin) -> Result<()> + Send + 'a>;
 pub enum Input<'a> {
     /// There is none.
     Nothing,
+    /// A file.
+    File(File),
     /// Somebody writes it while the program runs.
     Fed(Feeder<'a>),
 }
@@ -186,7 +188,12 @@ impl<'a> Program<'a> {
         let Program { mut command, shown, input, output, limit, next, secret, despite_signals } = self;
         let failed = |why: String| Error::Failed { why: format!("{shown} {why}"), next };
         let most = if let Output::Text(most) = output { Some(most) } else { None };
-        command.stdin(if matches!(input, Input::Nothing) { Stdio::null() } else { Stdio::piped() });
+        let (stdin, feeder) = match input {
+            Input::Nothing => (Stdio::null(), None),
+            Input::File(file) => (Stdio::from(file), None),
+            Input::Fed(feeder) => (Stdio::piped(), Some(feeder)),
+        };
+        command.stdin(stdin);
         command.stderr(Stdio::piped()).stdout(match output {
             Output::Nowhere => Stdio::null(),
             Output::File(file) => Stdio::from(file),
@@ -199,10 +206,7 @@ impl<'a> Program<'a> {
         let text = aside(child.stdout.take(), move |stdout| first_bytes(stdout, most.unwrap_or_default()));
         let stdin = child.stdin.take();
         let status = std::thread::scope(|scope| {
-            let feeder = match (input, stdin) {
-                (Input::Fed(feeder), Some(mut stdin)) => Some(scope.spawn(move || feeder(&mut stdin))),
-                _ => None,
-            };
+            let feeder = feeder.zip(stdin).map(|(feeder, mut stdin)| scope.spawn(move || feeder(&mut stdin)));
             let status = watch(&mut child, deadline, limit, despite_signals, &failed);
             match feeder.map(std::thread::ScopedJoinHandle::join) {
                 Some(Ok(Err(error))) => Err(error),

@@ -15,18 +15,13 @@ const NEXT: &str = "設定ファイルを直す(見本: config/mirrorctl-config.
 
 /// What the mirror's commands need to know.
 pub struct Mirror {
-    /// The Pi Zero's host name or address, and the user to log in as.
-    pub login: Result<Login>,
-    /// Its own configuration file, an absolute path.
+    file: Read,
+    /// The Pi Zero's own configuration file, an absolute path.
     pub config_path: String,
     /// Its service, restarted after a change.
     pub pi_zero_service: String,
-    /// Where the Pi Zero mirrors its requests to.
-    pub mirror_endpoint: Result<String>,
-    /// Where it sends them in any case; none if the site does not say.
+    /// Where it sends its requests in any case; none if the site does not say.
     pub primary_endpoint: Option<String>,
-    /// Both databases, primary first.
-    pub databases: Result<[PgUri; 2]>,
     /// The timer of the comparison.
     pub timer: String,
     /// Its service.
@@ -42,7 +37,6 @@ pub struct Mirror {
 }
 
 /// A login by ssh.
-#[derive(Clone)]
 pub struct Login {
     /// The host's name, address or alias of ssh's own configuration.
     pub host: String,
@@ -51,47 +45,68 @@ pub struct Login {
 }
 
 impl Mirror {
-    /// Reads the file's text. What a command may do without (a login, the databases) is an error only where it is used.
+    /// Reads the file's text. What a command may do without (a login, the databases) is asked for where it is used.
     ///
     /// # Errors
     /// `Config` without any value, which may be a password.
     pub fn parse(text: &[u8], path: &str) -> Result<Mirror> {
-        let wrong = |why: &str| Error::Config { why: format!("設定ファイル {path}: {why}"), next: NEXT };
+        let wrong = |why: String| Error::Config { why: format!("設定ファイル {path}: {why}"), next: NEXT };
         let value: Value = serde_json::from_slice(text)
-            .map_err(|error| wrong(&format!("JSON として読めません({} 行 {} 文字目)", error.line(), error.column())))?;
+            .map_err(|error| wrong(format!("JSON として読めません({} 行 {} 文字目)", error.line(), error.column())))?;
         if !value.is_object() {
-            return Err(wrong("JSON のオブジェクトではありません"));
+            return Err(wrong("JSON のオブジェクトではありません".to_owned()));
         }
-        let read = Read { value, path };
-        let file = |name, default: &str| read.text(name, Some(default), is_path).map(PathBuf::from);
-        let status_dir = file("status_dir", "/var/lib/mirror")?;
+        let file = Read { value, path: path.to_owned() };
+        let path_of = |name, default: &str| file.text(name, Some(default), is_path).map(PathBuf::from);
+        let status_dir = path_of("status_dir", "/var/lib/mirror")?;
         let counter = status_dir.join("ok_counter");
         Ok(Mirror {
-            login: read.login(),
-            config_path: read.text("config_path", Some("/etc/onsitelogistics/config.json"), is_path)?,
-            pi_zero_service: read.text("pi_zero_service", Some("onsite-handheld.service"), is_unit)?,
-            mirror_endpoint: read.text("mirror_endpoint", None, |text| is_plain(text) && !text.is_empty()),
-            primary_endpoint: Some(read.text("primary_endpoint", Some(""), is_plain)?).filter(|text| !text.is_empty()),
-            databases: read.databases(),
-            timer: read.text("mirror_timer", Some("mirror-compare.timer"), is_unit)?,
-            service: read.text("mirror_service", Some("mirror-compare.service"), is_unit)?,
-            log_dir: match read.value.get("log_dir") {
-                Some(_) => Some(file("log_dir", "")?),
-                None => None,
-            },
-            ok_counter_file: file("ok_counter_file", &counter.to_string_lossy())?,
-            log_retention_days: read.days()?,
+            config_path: file.text("config_path", Some("/etc/onsitelogistics/config.json"), is_path)?,
+            pi_zero_service: file.text("pi_zero_service", Some("onsite-handheld.service"), is_unit)?,
+            primary_endpoint: Some(file.text("primary_endpoint", Some(""), is_plain)?).filter(|text| !text.is_empty()),
+            timer: file.text("mirror_timer", Some("mirror-compare.timer"), is_unit)?,
+            service: file.text("mirror_service", Some("mirror-compare.service"), is_unit)?,
+            log_dir: file.value.get("log_dir").map(|_| path_of("log_dir", "")).transpose()?,
+            ok_counter_file: path_of("ok_counter_file", &counter.to_string_lossy())?,
+            log_retention_days: file.days()?,
             status_dir,
+            file,
         })
+    }
+
+    /// How to log in to the Pi Zero.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub fn login(&self) -> Result<Login> {
+        let host = self.file.text("pi_zero_host", None, is_word)?;
+        Ok(Login { host, user: self.file.text("ssh_user", Some("pi"), is_word)? })
+    }
+
+    /// Where the Pi Zero mirrors its requests to.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub fn mirror_endpoint(&self) -> Result<String> {
+        self.file.text("mirror_endpoint", None, |text| is_plain(text) && !text.is_empty())
+    }
+
+    /// Both databases, primary first.
+    ///
+    /// # Errors
+    /// `Config`.
+    pub fn databases(&self) -> Result<[PgUri; 2]> {
+        Ok([self.file.database("primary_db_uri")?, self.file.database("mirror_db_uri")?])
     }
 }
 
-struct Read<'a> {
+/// The file's object.
+struct Read {
     value: Value,
-    path: &'a str,
+    path: String,
 }
 
-impl Read<'_> {
+impl Read {
     fn wrong(&self, name: &str, why: &str) -> Error {
         Error::Config { why: format!("設定ファイル {}: {name} {why}", self.path), next: NEXT }
     }
@@ -104,15 +119,6 @@ impl Read<'_> {
             None => default.ok_or_else(|| self.wrong(name, "がありません"))?,
         };
         Ok(text.to_owned())
-    }
-
-    fn login(&self) -> Result<Login> {
-        let host = self.text("pi_zero_host", None, is_word)?;
-        Ok(Login { host, user: self.text("ssh_user", Some("pi"), is_word)? })
-    }
-
-    fn databases(&self) -> Result<[PgUri; 2]> {
-        Ok([self.database("primary_db_uri")?, self.database("mirror_db_uri")?])
     }
 
     /// A connection that must be encrypted is refused rather than made without (SPEC 9).
@@ -169,7 +175,7 @@ mod tests {
     #[test]
     fn defaults() {
         let mirror = parse(r#"{"pi_zero_host": "zero.local", "unknown": [1]}"#).unwrap();
-        let login = mirror.login.unwrap();
+        let login = mirror.login().unwrap();
         assert_eq!((login.host.as_str(), login.user.as_str()), ("zero.local", "pi"));
         assert_eq!(mirror.config_path, "/etc/onsitelogistics/config.json");
         assert_eq!(mirror.pi_zero_service, "onsite-handheld.service");
@@ -178,8 +184,8 @@ mod tests {
             ("mirror-compare.timer", "mirror-compare.service")
         );
         assert_eq!(mirror.ok_counter_file, PathBuf::from("/var/lib/mirror/ok_counter"));
+        assert!(mirror.mirror_endpoint().is_err() && mirror.databases().is_err());
         assert_eq!((mirror.log_dir, mirror.log_retention_days, mirror.primary_endpoint), (None, 30, None));
-        assert!(mirror.mirror_endpoint.is_err() && mirror.databases.is_err());
     }
 
     #[test]
@@ -209,14 +215,14 @@ mod tests {
     #[test]
     fn hosts_users_and_databases_are_checked_where_they_are_used() {
         for host in ["-oProxyCommand=secret", "a b", "a;b", "$(b)", "a'b", "", "a\\nb", "u@h"] {
-            assert!(parse(&format!(r#"{{"pi_zero_host": "{host}"}}"#)).map_or(true, |m| m.login.is_err()), "{host}");
+            assert!(parse(&format!(r#"{{"pi_zero_host": "{host}"}}"#)).map_or(true, |m| m.login().is_err()), "{host}");
         }
-        assert!(parse(r#"{"pi_zero_host": "fe80::1%eth0"}"#).unwrap().login.is_ok());
+        assert!(parse(r#"{"pi_zero_host": "fe80::1%eth0"}"#).unwrap().login().is_ok());
         for uri in
             ["secret", "postgresql://a:secret@h/d?sslmode=require", "postgresql://a:secret@h/d?sslmode=verify-ca"]
         {
             let text = format!(r#"{{"primary_db_uri": "{uri}", "mirror_db_uri": "postgresql://a:b@h/d"}}"#);
-            let error = parse(&text).unwrap().databases.unwrap_err();
+            let error = parse(&text).unwrap().databases().unwrap_err();
             assert!(error.exit_code() == 78 && !error.to_string().contains("secret"), "{error}");
         }
     }
