@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use super::entry::Entry;
 
-/// Whether a process other than this one has it open. What can't be looked at counts as having it open.
+/// Whether a process other than this one has it open. A process that can't be looked at counts as having it open, but
+/// for the first: that one writes no logs, and a container's may be out of reach even for root.
 pub fn is_open(entry: &Entry) -> bool {
     let own = std::process::id().to_string();
     let Ok(processes) = fs::read_dir("/proc") else { return true };
@@ -18,7 +19,7 @@ pub fn is_open(entry: &Entry) -> bool {
 
 /// A process that is gone meanwhile has nothing open.
 fn has_open(number: &str, entry: &Entry) -> bool {
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let refused = |error: io::Error| number != "1" && error.kind() == io::ErrorKind::PermissionDenied;
     let files = match fs::read_dir(format!("/proc/{number}/fd")) {
         Ok(files) => files,
         Err(error) => return refused(error),

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod call;
+pub mod pi_zero;
 pub mod postgres;
 pub mod server;
 pub mod stick;
