@@ -39,7 +39,7 @@ fn a_mirror_s_life() {
     assert_eq!(run.stdout, expected, "{run}");
     assert_eq!(run.stderr, "");
 
-    let run = site.mirrorctl("enable").finish();
+    let run = site.mirrorctl("enable").named("mirrorctl").finish();
     run.ended(0);
     let expected = [
         format!("Pi Zero({login}): mirror_mode=true 変更しました"),
@@ -56,7 +56,7 @@ fn a_mirror_s_life() {
     assert_eq!(last_status(&site)["message"], "enable executed");
 
     for streak in 1..=2 {
-        site.compare().finish().ended(0);
+        site.compare().named("mirror_compare.py").finish().ended(0);
         let line = site.log("mirror_status.log").lines().last().unwrap().to_owned();
         assert!(line.starts_with("{\"timestamp\":\"20"), "{line}");
         let rest = format!(

@@ -2,7 +2,7 @@
 //! and the same login replaces it. What is sent as a command is the same text always; whatever comes from a configuration
 //! goes through stdin.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const MAX_FILE: usize = 32 * 1024;
 const MAX_NOISE: u64 = 64 * 1024;
 /// The first line of ours on the Pi Zero.
 const BEGIN: &str = "mirrorctl";
+
+/// The word for putting back what was there; also a signal does not keep from it.
+const UNDO: &str = "undo";
 
 /// Replaces the file and restarts the service, as root.
 const CHANGE: &str = include_str!("remote.sh");
@@ -118,7 +121,7 @@ impl<'a> PiZero<'a> {
     /// # Errors
     /// Why, and what state it is in.
     pub fn change(&self, edit: Edit<'_>) -> std::result::Result<Change, Failure> {
-        self.talk(edit, false)
+        self.talk("replace", edit)
     }
 
     /// Puts back what a change replaced, if it is still there; also after a signal.
@@ -131,14 +134,14 @@ impl<'a> PiZero<'a> {
             _ if now == change.before => Ok(None),
             _ => Err("その後に書き換えられています".to_owned()),
         };
-        self.talk(&put_back, true).map(drop)
+        self.talk(UNDO, &put_back).map(drop)
     }
 
-    fn talk(&self, edit: Edit<'_>, despite_signals: bool) -> std::result::Result<Change, Failure> {
+    fn talk(&self, word: &str, edit: Edit<'_>) -> std::result::Result<Change, Failure> {
         let script: String =
             CHANGE.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
         let program = self.ssh(&format!("sudo -n sh -c {} {BEGIN}", quoted(&script))).map_err(Failure::before)?;
-        let program = if despite_signals { program.despite_signals() } else { program };
+        let program = if word == UNDO { program.despite_signals() } else { program };
         let mut ssh = BufReader::new(program.start().map_err(Failure::before)?);
         ssh.get_mut().tell(format!("{}\n{}\n", self.path, self.service).as_bytes());
         if !begins(&mut ssh) {
@@ -151,11 +154,14 @@ impl<'a> PiZero<'a> {
         };
         let after = before.and_then(|before| edit(&before).map(|after| (before, after)));
         let (before, after) = after.map_err(|why| {
+            // It cleans up after itself; that is waited for.
+            ssh.get_mut().tell_end();
+            let _ = io::copy(&mut ssh, &mut io::sink());
             let why = format!("Pi Zero({})の {}: {why}", self.shown(), self.path);
             Failure::before(Error::Failed { why, next: NEXT_REMOTE })
         })?;
         match &after {
-            Some(after) => ssh.get_mut().tell(format!("replace {}\n{after}", after.len()).as_bytes()),
+            Some(after) => ssh.get_mut().tell(format!("{word} {}\n{after}", after.len()).as_bytes()),
             None => ssh.get_mut().tell(b"restart\n"),
         }
         ssh.get_mut().tell_end();

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs on the Pi Zero as root and changes its configuration file; mirrorctl sends this text. POSIX sh, no single quote.
-# In: the file path, the service, then (after the file was shown) a word: "restart", or "replace SIZE" and SIZE bytes.
+# In: the file path, the service, then (after the file was shown) a word: "restart", or "replace SIZE" and SIZE bytes, or
+# "undo SIZE" and SIZE bytes, which leaves the backup alone.
 # Out: "mirrorctl", "file SIZE", the file, and a last word that says what state it was left in.
 set -u
 umask 077
@@ -17,7 +18,13 @@ size_of() { wc -c <"$1" | tr -d " "; }
 inode_of() { ls -i "$1" | sed "s/^ *//; s/ .*//"; }
 flush() { sync "$@" 2>/dev/null || sync || :; }
 restart() { systemctl restart "$service"; }
+back_up() {
+	if [ "$word" = undo ]; then return 0; fi
+	if [ -e "$path.bak" ]; then cp -p "$path.bak" "$work/bak" || return 1; fi
+	mv "$work/copy" "$path.bak"
+}
 put_back_bak() {
+	if [ "$word" = undo ]; then return 0; fi
 	if [ -e "$work/bak" ]; then mv "$work/bak" "$path.bak"; else rm -f "$path.bak"; fi
 }
 is_as_read() { [ "$(inode_of "$path")" = "$inode" ] && cmp -s "$path" "$work/old"; }
@@ -50,7 +57,7 @@ restart)
 	if restart; then end same; fi
 	end down
 	;;
-replace) ;;
+replace | undo) ;;
 *) end none ;;
 esac
 
@@ -59,8 +66,7 @@ must cp -p "$work/old" "$work/new"
 must cp -p "$work/old" "$work/copy"
 if ! cat >"$work/new" || [ "$(size_of "$work/new")" != "$size" ]; then end failed; fi
 flush "$work/new" "$work/copy"
-if [ -e "$path.bak" ]; then must cp -p "$path.bak" "$work/bak"; fi
-must mv "$work/copy" "$path.bak"
+if ! back_up; then end failed; fi
 if ! is_as_read; then
 	put_back_bak
 	end changed

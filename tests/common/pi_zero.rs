@@ -107,7 +107,8 @@ impl Site {
         site
     }
 
-    fn down() -> Site {
+    /// A Pi Zero on which nobody listens.
+    pub fn down() -> Site {
         static NUMBER: Mutex<u32> = Mutex::new(0);
         let mut number = NUMBER.lock().unwrap();
         *number += 1;
@@ -326,15 +327,16 @@ impl Site {
 
     /// `mirrorctl` with an argument.
     pub fn mirrorctl(&self, word: &str) -> Call<'_> {
-        self.call(&["mirror", word]).named("mirrorctl")
+        self.call(&["mirror", word])
     }
 
     /// `mirror_compare.py`.
     pub fn compare(&self) -> Call<'_> {
-        self.call(&["mirror-compare"]).named("mirror_compare.py")
+        self.call(&["mirror-compare"])
     }
 
-    fn call(&self, arguments: &[&str]) -> Call<'_> {
+    /// Any command line of ours.
+    pub fn call(&self, arguments: &[&str]) -> Call<'_> {
         Call::new(&self.server, arguments, None)
             .var("MIRRORCTL_CONFIG", self.path("config.json"))
             .var("PATH", path_with(&self.path("here/bin")))
