@@ -15,17 +15,26 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// A connection whose other end is gone is noticed after a minute, not after the two hours that the system takes.
 const KEEPALIVE: &str = "--dbname=keepalives_idle=30 keepalives_interval=10 keepalives_count=3";
 
+/// What a session needs, whatever the database's own settings are.
+pub const SESSION: [(&str, &str); 4] =
+    [("PGCLIENTENCODING", "UTF8"), ("PGTZ", "UTC"), ("PGDATESTYLE", "ISO"), ("PGAPPNAME", "mirror_compare")];
+
+/// The statement that reads the table.
+pub fn copy() -> String {
+    let [key, location, device, scan, scanned, updated] = COLUMNS;
+    // A time without a zone counts as UTC; the session's zone makes all of them UTC.
+    format!(
+        "COPY (SELECT {key}::text, {location}, {device}, {scan}, {scanned}::timestamptz, {updated}::timestamptz \
+         FROM part_locations ORDER BY {key}::text COLLATE \"C\") TO STDOUT"
+    )
+}
+
 /// Starts to read a database's table; [`END`] follows the last row.
 ///
 /// # Errors
 /// `Config` without `psql`, `Failed` if it can't be started.
 pub fn read(uri: &PgUri) -> Result<Running<'_>> {
-    let [key, location, device, scan, scanned, updated] = COLUMNS;
-    // A time without a zone counts as UTC; the session's zone makes all of them UTC.
-    let copy = format!(
-        "COPY (SELECT {key}::text, {location}, {device}, {scan}, {scanned}::timestamptz, {updated}::timestamptz \
-         FROM part_locations ORDER BY {key}::text COLLATE \"C\") TO STDOUT"
-    );
+    let copy = copy();
     let end = format!("\\echo {END}");
     let arguments = [
         "--no-psqlrc",
@@ -41,8 +50,7 @@ pub fn read(uri: &PgUri) -> Result<Running<'_>> {
         &end,
     ];
     let program = Client::psql(uri)?.program(&arguments, LIMIT);
-    let program = program.variable("PGCLIENTENCODING", "UTF8").variable("PGTZ", "UTC").variable("PGDATESTYLE", "ISO");
-    program.variable("PGAPPNAME", "mirror_compare").start()
+    SESSION.iter().fold(program, |program, (name, value)| program.variable(name, value)).start()
 }
 
 /// An error if the stream was not whole, with psql's own words.

@@ -93,6 +93,13 @@ impl Site {
 
     /// The same with two databases, each with the table and three rows.
     pub fn with_databases() -> Site {
+        let mut site = Site::databases_only();
+        site.start_sshd();
+        site
+    }
+
+    /// The databases of that, and nobody listens on the Pi Zero.
+    pub fn databases_only() -> Site {
         let databases = [postgres().database(), postgres().database()];
         for database in &databases {
             database.psql(TABLE);
@@ -101,7 +108,7 @@ impl Site {
                  FROM generate_series(1, 3) n",
             );
         }
-        let mut site = Site::new();
+        let mut site = Site::down();
         site.databases = Some(databases);
         site.configure(|_| {});
         site
