@@ -187,7 +187,7 @@ impl<R: BufRead> Stream<R> {
     }
 
     fn wrong(&self, what: &str) -> Trouble {
-        Trouble::Wrong(format!("{}{what}", self.side))
+        Trouble::Wrong(format!("{} {what}", self.side))
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn what_can_not_be_compared_never_looks_equal() {
         let good = stream(&["a", "b"]);
-        let wrong = |what: &str| Err(Trouble::Wrong(format!("mirror{what}")));
+        let wrong = |what: &str| Err(Trouble::Wrong(format!("mirror {what}")));
         for (bad, expected) in [
             ("", Err(Trouble::Cut(Side::Mirror))),
             ("a\tshelf\td\t1\tt\tt\n", Err(Trouble::Cut(Side::Mirror))),
