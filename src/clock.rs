@@ -49,6 +49,12 @@ impl Clock {
         self.local(seconds).format(&form).unwrap_or_default()
     }
 
+    /// `2026-01-30T17:30:00Z`, the form of the mirror's records.
+    pub fn utc_time(&self, seconds: i64) -> String {
+        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        self.local(seconds).to_offset(UtcOffset::UTC).format(&form).unwrap_or_default()
+    }
+
     /// The names for a directory made now, to be tried in turn: the first, then with `-2` and so on.
     pub fn dir_names(&self) -> impl Iterator<Item = String> {
         let name = self.dir_name(self.now());
@@ -58,6 +64,18 @@ impl Clock {
     /// Unix seconds of the local time that a directory's name says.
     pub fn of_dir_name(&self, name: &str) -> Option<i64> {
         parse_dir_name(name).map(|local| local - i64::from(self.offset.whole_seconds()))
+    }
+
+    /// `20260131023000`, the form of rotated logs' names.
+    pub fn compact(&self, seconds: i64) -> String {
+        self.dir_name(seconds).replace(['-', '_'], "")
+    }
+
+    /// Unix seconds of the local time that a rotated log's name says.
+    pub fn of_compact(&self, name: &str) -> Option<i64> {
+        let part = |from: usize, to: usize| name.get(from..to);
+        let date = format!("{}-{}-{}", part(0, 4)?, part(4, 6)?, part(6, 8)?);
+        self.of_dir_name(&format!("{date}_{}", name.get(8..).filter(|time| time.len() == 6)?))
     }
 
     /// `2026-01-31_023000`, the form of directory names.
@@ -171,6 +189,11 @@ mod tests {
         let tokyo = Clock { offset: UtcOffset::from_hms(9, 0, 0).unwrap() };
         assert_eq!(tokyo.dir_name(0), "1970-01-01_090000");
         assert_eq!(tokyo.of_dir_name("1970-01-01_090000"), Some(0));
+        assert_eq!((tokyo.compact(0), tokyo.of_compact("19700101090000")), ("19700101090000".to_owned(), Some(0)));
+        for other in ["", "1970010109000", "197001010900000", "1970010109000x", "19701301090000"] {
+            assert_eq!(tokyo.of_compact(other), None, "{other}");
+        }
+        assert_eq!(tokyo.utc_time(1), "1970-01-01T00:00:01Z");
     }
 
     #[test]

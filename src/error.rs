@@ -44,6 +44,13 @@ pub enum Error {
         /// What the operator does next.
         next: String,
     },
+    /// Two things that should be equal are not (exit 2).
+    Different {
+        /// What differs.
+        why: String,
+        /// What the operator does next.
+        next: &'static str,
+    },
     /// There is nothing to work from (exit 3).
     NoSource {
         /// What is missing.
@@ -94,7 +101,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Io { .. } | Error::Unreadable { .. } | Error::Failed { .. } | Error::Interrupted => 1,
-            Error::Refused { .. } => 2,
+            Error::Refused { .. } | Error::Different { .. } => 2,
             Error::NoSource { .. } => 3,
             Error::Usage(_) => 64,
             Error::Busy { .. } => 75,
@@ -108,6 +115,7 @@ impl Error {
             Error::Refused { .. } => "refused",
             Error::NoSource { .. } => "nothing",
             Error::Busy { .. } => "busy",
+            Error::Different { .. } => "different",
             _ => "failed",
         }
     }
@@ -139,6 +147,7 @@ impl fmt::Display for Error {
             Error::Failed { why, next } => write!(f, "{why} -> {next}"),
             Error::Interrupted => write!(f, "ended by a signal before it was done -> run it again"),
             Error::Refused { why, next } => write!(f, "{why} -> {next}"),
+            Error::Different { why, next } => write!(f, "{why} -> {next}"),
             Error::NoSource { why, next } => write!(f, "{why} -> {next}"),
             Error::Usage(why) => write!(f, "{why} -> see --help"),
             Error::Busy { why, next } => write!(f, "{why} -> {next}"),

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cmd;
 pub mod dataset;
 pub mod error;
+pub mod mirror;
 pub mod os;
 pub mod settings;
 pub mod snapshot;
@@ -27,12 +28,14 @@ use os::{journal, signal};
 use settings::Settings;
 
 /// The names under which the binary is called on the Pi (without `.sh` or `.py`), and what `toolmaster …` each is.
-pub const NAMES: [(&str, &str); 5] = [
+pub const NAMES: [(&str, &str); 7] = [
     ("tool-ingest-sync", "ingest"),
     ("tool-dist-export", "dist-export"),
     ("tool-dist-sync", "dist-sync"),
     ("tool-backup-export", "backup"),
     ("tool-snapshot", "snapshot"),
+    ("mirrorctl", "mirror"),
+    ("mirror_compare", "mirror-compare"),
 ];
 
 /// What a Raspberry Pi needs to be a factory-floor appliance: sticks in and out, snapshots, backups, a mirror.
@@ -57,6 +60,8 @@ enum Command {
     Undo(cmd::undo::Args),
     RestoreDrill(cmd::restore_drill::Args),
     Provision(cmd::provision::Args),
+    Mirror(cmd::mirror::Args),
+    MirrorCompare(cmd::mirror_compare::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -140,6 +145,8 @@ fn run(command: &Command) -> u8 {
         Command::Stick(_) | Command::Clock(_) | Command::Log(_) | Command::Provision(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
+        Command::Mirror(_) => ("mirrorctl", None),
+        Command::MirrorCompare(_) => ("mirror_compare", None),
     };
     journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
     let env = Env { settings, clock };
@@ -156,6 +163,8 @@ fn run(command: &Command) -> u8 {
         Command::Undo(args) => cmd::undo::run(args, &env),
         Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),
         Command::Provision(args) => cmd::provision::run(args, &env),
+        Command::Mirror(args) => cmd::mirror::run(args, &env),
+        Command::MirrorCompare(args) => cmd::mirror_compare::run(args, &env),
     };
     match result {
         Ok(()) => 0,

@@ -1,6 +1,7 @@
 //! Settings: flags over environment over defaults (SPEC 2). *Pure*: the environment comes in as a function.
 
 pub mod env_file;
+pub mod mirror;
 pub mod pg_uri;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub backup_retention: u32,
     /// `PG_URI`: the database, where it is not the one of `.env`.
     pub pg_uri: Option<PgUri>,
+    /// `MIRRORCTL_CONFIG`: the mirror's configuration.
+    pub mirror_config: PathBuf,
 }
 
 /// The label that each kind of stick carries.
@@ -80,6 +83,7 @@ impl Settings {
             snapshot_retention_days: retention_days("SNAPSHOT_RETENTION_DAYS", var("SNAPSHOT_RETENTION_DAYS"))?,
             backup_retention: backup_retention("BACKUP_RETENTION", var("BACKUP_RETENTION"))?,
             pg_uri: var("PG_URI").map(|uri| database("PG_URI", &uri)).transpose()?,
+            mirror_config: path("MIRRORCTL_CONFIG", PathBuf::from("/etc/mirrorctl/config.json"))?,
             server_root,
         })
     }

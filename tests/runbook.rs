@@ -214,7 +214,7 @@ fn what_the_pages_say_is_what_the_sources_set() {
         ("24 時間より古ければ", "systemd/usb-backup@.service", "--fresh 24h"),
         ("24 時間より古ければ、警告", "src/cmd/backup.rs", "age > DAY"),
         ("1 時間後に", "systemd/tool-snapshot.service", "RestartSec=1h"),
-        ("5 分まで待ちます", "src/snapshot/client.rs", "const WAIT: Duration = Duration::from_secs(300);"),
+        ("5 分まで待ちます", "src/os/postgres.rs", "const WAIT: Duration = Duration::from_secs(300);"),
         ("5 分で打ち切", "src/cmd/hooks.rs", "const LIMIT: Duration = Duration::from_secs(300);"),
         ("1 時間で打ち切る", "src/snapshot/dump.rs", "pub const LIMIT: Duration = Duration::from_secs(3600);"),
         ("10 秒", "src/os/lock.rs", "const BY_HAND: Duration = Duration::from_secs(10);"),

@@ -63,7 +63,10 @@ fn open_log(path: &Path) -> Result<File, String> {
 
 /// Opens a file of the log directory for appending, and for reading what is there. A link in its place is not followed:
 /// the directory may be less protected than root.
-pub(super) fn append_to(path: &Path) -> std::io::Result<File> {
+///
+/// # Errors
+/// What the system says.
+pub fn append_to(path: &Path) -> std::io::Result<File> {
     if let Some(dir) = path.parent() {
         // The server's root itself is never made here: a missing data disk must not be papered over.
         let _ = std::fs::create_dir(dir);

@@ -9,6 +9,8 @@ pub mod jobs;
 pub mod journal;
 pub mod lock;
 pub mod mount;
+pub mod open_files;
+pub mod postgres;
 pub mod process;
 pub mod progress;
 pub mod random;

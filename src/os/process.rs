@@ -1,5 +1,7 @@
 //! Runs a program that is well kept by others: arguments, environment, time limit, its last words in our error.
 
+pub mod running;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,8 +23,11 @@ const LAST_WORDS: usize = 1024;
 const KEPT: usize = 16 * 1024;
 /// How long a program has to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked at.
+/// How often it is looked at, from the first time on to the usual one.
+const FIRST_POLL: Duration = Duration::from_millis(1);
 const POLL: Duration = Duration::from_millis(20);
+/// How long its last words may be on their way after its end.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
 
 /// Where a program is: in `$PATH`, or where the system's own are, which a user's `$PATH` may lack.
 pub fn find(program: &str) -> Option<PathBuf> {
@@ -56,6 +61,8 @@ type Feeder<'a> = Box<dyn FnOnce(&mut ChildStdin) -> Result<()> + Send + 'a>;
 pub enum Input<'a> {
     /// There is none.
     Nothing,
+    /// A file.
+    File(File),
     /// Somebody writes it while the program runs.
     Fed(Feeder<'a>),
 }
@@ -181,29 +188,32 @@ impl<'a> Program<'a> {
         let Program { mut command, shown, input, output, limit, next, secret, despite_signals } = self;
         let failed = |why: String| Error::Failed { why: format!("{shown} {why}"), next };
         let most = if let Output::Text(most) = output { Some(most) } else { None };
-        command.stdin(if matches!(input, Input::Nothing) { Stdio::null() } else { Stdio::piped() });
+        let (stdin, feeder) = match input {
+            Input::Nothing => (Stdio::null(), None),
+            Input::File(file) => (Stdio::from(file), None),
+            Input::Fed(feeder) => (Stdio::piped(), Some(feeder)),
+        };
+        command.stdin(stdin);
         command.stderr(Stdio::piped()).stdout(match output {
             Output::Nowhere => Stdio::null(),
             Output::File(file) => Stdio::from(file),
             Output::Text(_) => Stdio::piped(),
         });
         let mut child = command.spawn().map_err(|error| failed(format!("can't be started: {error}")))?;
+        let deadline = Instant::now() + limit;
         // A grandchild may hold a pipe open for ever: it is read aside and waited for only a moment.
         let words = aside(child.stderr.take(), last_words);
         let text = aside(child.stdout.take(), move |stdout| first_bytes(stdout, most.unwrap_or_default()));
         let stdin = child.stdin.take();
         let status = std::thread::scope(|scope| {
-            let feeder = match (input, stdin) {
-                (Input::Fed(feeder), Some(mut stdin)) => Some(scope.spawn(move || feeder(&mut stdin))),
-                _ => None,
-            };
-            let status = watch(&mut child, limit, despite_signals, &failed);
+            let feeder = feeder.zip(stdin).map(|(feeder, mut stdin)| scope.spawn(move || feeder(&mut stdin)));
+            let status = watch(&mut child, deadline, limit, despite_signals, &failed);
             match feeder.map(std::thread::ScopedJoinHandle::join) {
                 Some(Ok(Err(error))) => Err(error),
                 _ => status,
             }
         })?;
-        let words = words.recv_timeout(Duration::from_millis(500)).unwrap_or_default();
+        let words = words.recv_timeout(LAST_WORDS_WAIT).unwrap_or_default();
         let text = match most {
             Some(_) => text.recv_timeout(GRACE).ok().flatten().ok_or_else(|| failed("says too much".to_owned()))?,
             None => Vec::new(),
@@ -213,8 +223,14 @@ impl<'a> Program<'a> {
 }
 
 /// Waits for the child's end; at the limit or on a signal it is ended, with all that it started.
-fn watch(child: &mut Child, limit: Duration, despite: bool, failed: &dyn Fn(String) -> Error) -> Result<ExitStatus> {
-    let start = Instant::now();
+fn watch(
+    child: &mut Child,
+    deadline: Instant,
+    limit: Duration,
+    despite: bool,
+    failed: &dyn Fn(String) -> Error,
+) -> Result<ExitStatus> {
+    let mut poll = FIRST_POLL;
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status),
@@ -222,12 +238,13 @@ fn watch(child: &mut Child, limit: Duration, despite: bool, failed: &dyn Fn(Stri
             Err(error) => return Err(failed(format!("can't be waited for: {error}"))),
         }
         let interrupted = if despite { Ok(()) } else { signal::check() };
-        if interrupted.is_err() || start.elapsed() >= limit {
+        if interrupted.is_err() || Instant::now() >= deadline {
             end_group(child);
             interrupted?;
             return Err(failed(format!("took longer than {} s and was ended", limit.as_secs())));
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(poll);
+        poll = POLL.min(poll * 2);
     }
 }
 

@@ -1,0 +1,171 @@
+//! `mirror-compare`: the primary's and the mirror's `part_locations`, row by row (SPEC 9).
+
+use std::io::{BufReader, Write};
+use std::path::PathBuf;
+
+use argh::FromArgs;
+use log::{error, info};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Env, Report, mirror_config};
+use crate::error::{Error, Result};
+use crate::mirror::compare::{Counts, Difference, Side, Trouble, compare};
+use crate::mirror::db;
+use crate::mirror::record::{DIFF_LOG, Differences, Records};
+use crate::settings::pg_uri::PgUri;
+
+/// Compare the primary and the mirror database and record the result.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "mirror-compare")]
+pub struct Args {
+    /// the mirror's configuration file
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// print the result as JSON and change nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+    /// differences and errors end with 78
+    #[argh(switch)]
+    strict: bool,
+}
+
+/// Differences that a dry run shows.
+const SHOWN: usize = 20;
+
+/// Carries it out.
+///
+/// # Errors
+/// `Different` (2) for differences, `Failed` (1) where nothing can be said, `Config`; with `--strict` all are `Config`.
+pub fn run(args: &Args, env: &Env) -> Result<()> {
+    let config = mirror_config::read(args.config.as_deref().unwrap_or(&env.settings.mirror_config))?;
+    let records = Records::new(&config, &env.settings.log_dir);
+    let databases = config.databases()?;
+    let mut report = Report::new("mirror-compare");
+    let result = if args.dry_run {
+        dry_run(&databases, env, &records)
+    } else {
+        let result = recorded(&databases, env, &records, &mut report);
+        report.end(env, result.as_ref().err());
+        result
+    };
+    result.map_err(|error| match error {
+        Error::Different { why, next } | Error::Failed { why, next } if args.strict => Error::Config { why, next },
+        error => error,
+    })
+}
+
+/// A line of `mirror_status.log`.
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: &'a str,
+    status: &'static str,
+    primary_count: Option<u64>,
+    mirror_count: Option<u64>,
+    diff_count: Option<u64>,
+    ok_streak: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What a comparison says, as a line and as the result of the run. An error leaves the counter alone.
+fn verdict(compared: Result<Counts>, streak: u64, timestamp: &str) -> (Line<'_>, Result<()>) {
+    let counts = compared.as_ref().ok().copied();
+    let count = |of: fn(Counts) -> u64| counts.map(of);
+    let (status, ok_streak) = match counts {
+        None => ("ERROR", streak),
+        Some(Counts { different: 0, .. }) => ("OK", streak.saturating_add(1)),
+        Some(_) => ("DIFF", 0),
+    };
+    let line = Line {
+        timestamp,
+        status,
+        primary_count: count(|counts| counts.primary),
+        mirror_count: count(|counts| counts.mirror),
+        diff_count: count(|counts| counts.different),
+        ok_streak,
+        error: compared.as_ref().err().map(Error::to_string),
+    };
+    let result = match compared {
+        Ok(Counts { different: 0, .. }) => Ok(()),
+        Ok(Counts { primary, mirror, different }) => Err(Error::Different {
+            why: format!("差分 {different} 件(primary {primary} 行、mirror {mirror} 行)"),
+            next: "mirror_diff.log で差分を確認する",
+        }),
+        Err(error) => Err(error),
+    };
+    (line, result)
+}
+
+fn text(line: &Line<'_>) -> String {
+    serde_json::to_string(line).unwrap_or_default()
+}
+
+fn dry_run(databases: &[PgUri; 2], env: &Env, records: &Records) -> Result<()> {
+    let mut shown = 0;
+    let mut show = |difference: &Difference<'_>| {
+        let mut json = Vec::new();
+        if shown < SHOWN && difference.write(&mut json).is_ok() {
+            info!("{}", String::from_utf8_lossy(&json));
+        }
+        shown += 1;
+    };
+    let compared = read_both(databases, &mut show);
+    let timestamp = env.clock.utc_time(env.clock.now());
+    let (line, result) = verdict(compared, records.streak(), &timestamp);
+    let _ = writeln!(std::io::stdout(), "{}", text(&line));
+    result
+}
+
+fn recorded(databases: &[PgUri; 2], env: &Env, records: &Records, report: &mut Report) -> Result<()> {
+    let _one_at_a_time = records.lock("compare.lock")?;
+    let timestamp = env.clock.utc_time(env.clock.now());
+    let mut differences = Differences::begin(records, &timestamp)?;
+    let compared = read_both(databases, &mut |difference| differences.add(difference));
+    let _records = records.lock_records()?;
+    let (line, result) = verdict(compared, records.streak(), &timestamp);
+    let json = text(&line);
+    report.datasets.insert(
+        "part_locations".to_owned(),
+        json!({"outcome": line.status, "diff_count": line.diff_count, "ok_streak": line.ok_streak}),
+    );
+    // A crash between two of these steps leaves a streak that is too short, never one that is too long.
+    match line.status {
+        "OK" => {
+            records.append_status(&json)?;
+            records.set_streak(line.ok_streak)?;
+        }
+        "DIFF" => {
+            records.set_streak(0)?;
+            if let Err(error) = records.append_differences(differences) {
+                error!("{DIFF_LOG}: {error}");
+            }
+            records.append_status(&json)?;
+        }
+        _ => records.append_status(&json)?,
+    }
+    info!("{json}");
+    result
+}
+
+/// Reads both tables at the same time. Only two streams that both programs call whole are a result.
+fn read_both([primary, mirror]: &[PgUri; 2], differs: &mut dyn FnMut(&Difference<'_>)) -> Result<Counts> {
+    const BUFFER: usize = 64 * 1024;
+    let mut primary_rows = BufReader::with_capacity(BUFFER, db::read(primary)?);
+    let mut mirror_rows = BufReader::with_capacity(BUFFER, db::read(mirror)?);
+    let compared = compare(&mut primary_rows, &mut mirror_rows, differs);
+    let end_primary = || db::end(primary_rows.into_inner(), Side::Primary, primary);
+    let end_mirror = || db::end(mirror_rows.into_inner(), Side::Mirror, mirror);
+    let next = "もう一度実行し、続くならネットワークとデータベースのログを確認する";
+    match compared {
+        Ok(counts) => end_primary().and(end_mirror()).map(|()| counts),
+        Err(Trouble::Wrong(why)) => Err(Error::Failed { why, next }),
+        Err(Trouble::Cut(side)) => {
+            match side {
+                Side::Primary => end_primary()?,
+                Side::Mirror => end_mirror()?,
+            }
+            Err(Error::Failed { why: format!("{side} の読み取りが途中で切れました"), next })
+        }
+    }
+}
