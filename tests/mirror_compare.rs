@@ -406,7 +406,7 @@ fn killed_at(site: &Site, equal: bool, call: &str, number: usize) -> bool {
     let whole = |log: &str| {
         let text = site.log(log);
         let (whole, _torn) = text.rsplit_once('\n').unwrap();
-        whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count()
+        whole.lines().inspect(|line| assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}")).count()
     };
     let (recorded, told) = (whole("mirror_status.log") == 2, whole("mirror_diff.log") == 2);
     if equal {

@@ -54,13 +54,15 @@ fn whoever_calls_cross_names_its_configuration() {
 fn the_names_on_the_pi_are_the_program_s() {
     let mut expected: Vec<(String, String)> = toolmaster::NAMES
         .iter()
-        .filter(|(name, _)| name.starts_with("tool-"))
-        .map(|(name, command)| (format!("scripts/{name}.sh"), (*command).to_owned()))
+        .map(|(name, command)| {
+            let kind = if name.starts_with("tool-") { "sh" } else { "py" };
+            (format!("scripts/{name}.{kind}"), (*command).to_owned())
+        })
         .collect();
     expected.sort();
     let shims: Vec<(String, String)> = scripts()
         .into_iter()
-        .filter(|script| script.starts_with("scripts/tool-"))
+        .filter(|script| script.starts_with("scripts/tool-") || script.ends_with(".py"))
         .map(|script| (script.clone(), shim_command(&script)))
         .collect();
     assert_eq!(shims, expected);
@@ -143,6 +145,45 @@ fn shim_command(script: &str) -> String {
         .unwrap_or_else(|| panic!("{script} is not a two-line shim: {text}"));
     assert_eq!(fs::metadata(path(script)).unwrap().permissions().mode() & 0o777, 0o755, "{script}");
     command.to_owned()
+}
+
+/// The configuration that an operator starts from holds every key of SPEC 9, and the program takes it.
+#[test]
+fn the_sample_of_the_mirror_s_configuration_is_one() {
+    const KEYS: [&str; 14] = [
+        "config_path",
+        "log_dir",
+        "log_retention_days",
+        "mirror_db_uri",
+        "mirror_endpoint",
+        "mirror_service",
+        "mirror_timer",
+        "ok_counter_file",
+        "pi_zero_host",
+        "pi_zero_service",
+        "primary_db_uri",
+        "primary_endpoint",
+        "ssh_user",
+        "status_dir",
+    ];
+    let text = read("config/mirrorctl-config.sample.json");
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, KEYS);
+    let mirror = toolmaster::settings::mirror::Mirror::parse(text.as_bytes(), "sample").unwrap();
+    assert!(mirror.login().is_ok() && mirror.mirror_endpoint().is_ok() && mirror.databases().is_ok());
+    assert!(mirror.primary_endpoint.is_some());
+    for unit in [&mirror.timer, &mirror.service] {
+        assert!(path("systemd").join(unit).exists(), "{unit}");
+    }
+}
+
+#[test]
+fn the_mirror_s_unit_runs_the_comparison() {
+    let start = read("systemd/mirror-compare.service");
+    let start = start.lines().find_map(|line| line.strip_prefix("ExecStart=toolmaster ")).unwrap();
+    assert!(toolmaster::NAMES.iter().any(|(_, command)| *command == start), "{start}");
 }
 
 /// The files in `scripts/`, in name order.
