@@ -7,6 +7,8 @@
     reason = "a test may panic and tell what it measured, its helpers too"
 )]
 
+#[path = "archive/frames.rs"]
+mod frames;
 #[path = "archive/snapshot.rs"]
 mod snapshot;
 
@@ -16,7 +18,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use snapshot::{Snapshot, frame_starts, listing, progress, random};
+use frames::frame_starts;
+use snapshot::{Snapshot, listing, progress, random};
 use toolmaster::error::{Error, Result};
 use toolmaster::os::dir::Dir;
 use toolmaster::snapshot::archive::{Checked, FRAME, READ_MEMORY, Source, WRITE_MEMORY, estimate, read, write};

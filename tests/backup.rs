@@ -4,118 +4,18 @@
 
 mod common;
 
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::Path;
 
-use common::call::Call;
-use common::postgres::{Database, postgres};
-use common::{Run, Server, Stick, Tree, ago, sample, sample_master, tool};
-use tempfile::TempDir;
-
-struct Site {
-    server: Server,
-    stick: Stick,
-    database: Database,
-}
-
-fn backup_stick(mib: u64) -> Stick {
-    let stick = Stick::blank("TM-BACKUP", mib);
-    stick.edit(|root| {
-        root.file(".toolmaster/role", "BACKUP\n", ago(60));
-    });
-    stick
-}
-
-impl Site {
-    fn new() -> Site {
-        let site = Site { server: Server::new(), stick: backup_stick(64), database: postgres().database() };
-        sample(&site.server.tree(), ago(3600));
-        site.server.docviewer().file("図面/長い名前の図面.pdf", "Japanese", ago(70));
-        site.database.psql("CREATE TABLE part_locations (order_code text PRIMARY KEY, location_code text)");
-        site.database.psql("INSERT INTO part_locations SELECT n, '第' || n || '棚' FROM generate_series(1, 1000) n");
-        site.snapshot();
-        site
-    }
-
-    fn call<'a>(&'a self, arguments: &[&str]) -> Call<'a> {
-        Call::new(&self.server, arguments, None).var("PG_URI", postgres().uri_text(&self.database.name))
-    }
-
-    fn snapshot(&self) {
-        self.call(&["snapshot"]).finish().ended(0);
-    }
-
-    fn backup(&self) -> Call<'_> {
-        self.call(&["backup", "--device", self.stick.device()])
-    }
-
-    /// The newest snapshot's directory.
-    fn latest(&self) -> Tree {
-        Tree::at(std::fs::canonicalize(self.server.path("snapshots/latest")).unwrap())
-    }
-
-    /// A place in the stick's image that holds part of the archive, with a byte of it turned over.
-    fn flip_in_archive(&self) {
-        let (archive, _) = self.archive();
-        let needle = archive.get(archive.len() / 2..).unwrap().get(..64).unwrap();
-        let image = self.stick.bytes();
-        let at = image.windows(64).position(|window| window == needle).expect("the archive lies in the image");
-        let file = std::fs::OpenOptions::new().write(true).open(self.stick.image()).unwrap();
-        file.write_all_at(&[needle[0] ^ 1], at as u64).unwrap();
-    }
-
-    /// The only archive on the stick: its bytes and its name.
-    fn archive(&self) -> (Vec<u8>, String) {
-        self.stick.read(|root| {
-            let mut names = archives(root);
-            let name = names.pop().expect("an archive");
-            assert!(names.is_empty(), "{names:?}");
-            (std::fs::read(root.path(&name)).unwrap(), name)
-        })
-    }
-}
-
-fn archives(root: &Tree) -> Vec<String> {
-    let entries = std::fs::read_dir(root.path("")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.filter(|name| name.ends_with("_full.tar.zst")).collect();
-    names.sort();
-    names
-}
-
-fn done(call: Call<'_>, last: &str) -> Run {
-    let run = call.finish();
-    run.ended(0);
-    assert!(run.stderr.lines().last().unwrap_or_default().starts_with(last), "{run}");
-    run
-}
-
-/// Stock tools take the stick's archive: what they unpack.
-fn unpacked(site: &Site) -> (TempDir, PathBuf) {
-    let (archive, name) = site.archive();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(&name);
-    std::fs::write(&path, archive).unwrap();
-    std::fs::write(dir.path().join("sums"), site.stick.read(|root| root.text(format!("{name}.sha256")))).unwrap();
-    let shell = |script: &str| {
-        let output = Command::new("sh").args(["-euc", script]).current_dir(dir.path()).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    shell("sha256sum -c sums");
-    shell(&format!("zstd -qt {name}"));
-    shell(&format!("mkdir out && tar --zstd -xf {name} -C out"));
-    let root = site.latest().path("").file_name().unwrap().to_owned();
-    let out = dir.path().join("out").join(root);
-    (dir, out)
-}
+use common::postgres::postgres;
+use common::site::{Site, archives, backup_stick, done};
+use common::{Tree, ago, noise, sample_master, tool};
 
 #[test]
 fn stock_tools_get_back_what_was_in_the_snapshot() {
     let site = Site::new();
     let run = done(site.backup(), "backup export completed archive=");
     assert!(run.stderr.contains(" dry_run=0"), "{run}");
-    let (_dir, out) = unpacked(&site);
+    let (_dir, out) = site.unpacked();
     tool("diff", &["-r", out.to_str().unwrap(), site.latest().path("").to_str().unwrap()]);
     site.stick.read(|root| assert!(!root.has(".toolmaster/tmp"), "nothing is left of the writing"));
 }
@@ -132,7 +32,7 @@ fn the_same_snapshot_again_is_verified_and_not_written() {
     site.flip_in_archive();
     let run = done(site.backup(), "backup export completed");
     assert!(run.stderr.contains("is written anew"), "{run}");
-    unpacked(&site);
+    site.unpacked();
 }
 
 #[test]
@@ -142,7 +42,7 @@ fn a_later_snapshot_of_the_day_replaces_the_archive() {
     site.server.master().file("a.csv", "later", ago(5));
     site.snapshot();
     done(site.backup(), "backup export completed");
-    let (_dir, out) = unpacked(&site);
+    let (_dir, out) = site.unpacked();
     assert_eq!(std::fs::read_to_string(out.join("master/a.csv")).unwrap(), "later");
 }
 
@@ -163,9 +63,30 @@ fn another_servers_stick_stays_as_it_is_until_it_is_adopted() {
     let before = site.stick.read(|root| root.snapshot());
     let call = other.call(&["backup", "--device", site.stick.device()]);
     call.fails(2).says("another server");
+    assert!(other.server.tree().text("logs/usb_guard.log").contains("another server"));
     assert_eq!(site.stick.read(|root| root.snapshot()), before);
     other.call(&["stick", "adopt", "--device", site.stick.device()]).finish().ended(0);
     done(other.call(&["backup", "--device", site.stick.device()]), "backup export completed");
+}
+
+#[test]
+fn another_servers_stick_takes_our_backups_once_all_of_it_was_restored() {
+    let (site, other) = (Site::new(), Site::new());
+    done(site.backup(), "backup export completed");
+    let before = site.stick.read(|root| root.snapshot());
+    let backup = || other.call(&["backup", "--device", site.stick.device()]);
+    let restore =
+        |dest: &Path| other.call(&["restore", "--device", site.stick.device(), "--dest", dest.to_str().unwrap()]);
+    let dir = tempfile::tempdir().unwrap();
+    // Neither a look at it nor a part of it is enough.
+    done(other.call(&["restore", "--check", "--device", site.stick.device()]), "restore check completed");
+    done(restore(&dir.path().join("part")).flag("--only=master"), "restore completed");
+    backup().fails(2);
+    assert_eq!(site.stick.read(|root| root.snapshot()), before);
+    let run = done(restore(&dir.path().join("all")), "restore completed");
+    assert!(run.stderr.contains("from now on it takes this one's backups"), "{run}");
+    done(backup(), "backup export completed");
+    site.backup().fails(2);
 }
 
 #[test]
@@ -190,13 +111,23 @@ fn archives_beyond_the_retention_go_after_the_new_one_is_sound() {
 #[test]
 fn a_stick_without_room_is_left_as_it_was() {
     let site = Site { stick: backup_stick(16), ..Site::new() };
-    let noise: Vec<u8> = (0..20_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    site.server.docviewer().file("large.pdf", noise, ago(50));
+    site.server.docviewer().file("large.pdf", noise(1, 20 << 20), ago(50));
     site.snapshot();
     let before = site.stick.read(|root| root.snapshot());
     let run = site.backup().fails(1);
     assert!(run.stderr.contains("bytes needed") && run.stderr.contains("bytes free"), "{run}");
     assert_eq!(site.stick.read(|root| root.snapshot()), before);
+}
+
+#[test]
+fn what_fits_once_it_is_compressed_is_written() {
+    let site = Site { stick: backup_stick(16), ..Site::new() };
+    site.server.docviewer().file("large.csv", "a line of text that comes again\n".repeat(1 << 20), ago(50));
+    site.snapshot();
+    let dry = done(site.backup().flag("--dry-run"), "backup export completed");
+    assert!(dry.stderr.contains("(at most 32.1 MiB)"), "{dry}");
+    done(site.backup(), "backup export completed");
+    site.unpacked();
 }
 
 #[test]
@@ -238,6 +169,7 @@ fn restore_brings_back_files_and_tables() {
     site.call(&["restore", "--device", site.stick.device(), "--dest", elsewhere.to_str().unwrap(), "--pg-uri", &uri])
         .fails(2);
     assert!(!elsewhere.exists());
+    assert!(!site.server.tree().has("logs/usb_guard.log"), "no stick was refused");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use common::factory::{CONTENT, schema};
 use common::postgres::{Database, PASSWORD, TRACE, forward, free_port, postgres};
 use rustix::process::{Pid, Signal, kill_process};
 use toolmaster::error::Error;
@@ -20,47 +21,6 @@ use toolmaster::settings::Settings;
 use toolmaster::settings::pg_uri::PgUri;
 use toolmaster::snapshot::dump::{self, Options};
 use toolmaster::snapshot::{client, load};
-
-/// What a site has, and what is hard to carry over.
-const SCHEMA: &str = r#"
-CREATE SCHEMA factory;
-CREATE TYPE factory.state AS ENUM ('空', '使用中');
-CREATE TABLE part_locations (order_code text PRIMARY KEY, location_code text, updated_at timestamptz);
-INSERT INTO part_locations SELECT 'O' || i, '棚' || i % 97, to_timestamp(i) FROM generate_series(1, 1000000) i;
-CREATE TABLE factory."工具 ""台帳""" (id serial PRIMARY KEY, "名;称" text, photo bytea, state factory.state DEFAULT '空');
-INSERT INTO factory."工具 ""台帳""" ("名;称", photo) VALUES
-  ('ドリル\n12mm', '\x00ff5c0a'), (E'改行\nタブ\tバックスラッシュ\\', NULL), (E'\\.', ''), ('', decode(repeat('5c27', 99999), 'hex'));
-CREATE TABLE log (at timestamptz, line text) PARTITION BY RANGE (at);
-CREATE TABLE log_2026 PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
-INSERT INTO log VALUES ('2026-02-03', 'COMMIT;'), ('2026-02-04', '\! touch /tmp/x');
-CREATE TABLE empty (); CREATE TABLE parent (a int); CREATE TABLE child (b int) INHERITS (parent);
-INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2, 3), (4, 5);
-CREATE VIEW shelves AS SELECT location_code, count(*) FROM part_locations GROUP BY 1;
-CREATE SEQUENCE scans START 41; SELECT nextval('scans'), nextval('scans');
-CREATE FUNCTION two() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END;
-CREATE PROCEDURE work() LANGUAGE plpgsql AS $x$ BEGIN
-COMMIT;
-END $x$;
-CREATE INDEX ON part_locations (location_code);
-SELECT lo_from_bytea(4711, '\x00010203'), lo_from_bytea(4712, decode(repeat('ab', 300000), 'hex'));
-COMMENT ON VIEW shelves IS 'It''s; \o |evil';
-"#;
-
-/// All that can be compared of a database.
-const CONTENT: &str = r#"
-SET search_path = public;
-COPY (SELECT md5(string_agg(p::text, '|' ORDER BY order_code)), count(*) FROM part_locations p) TO STDOUT;
-COPY (SELECT * FROM factory."工具 ""台帳""" ORDER BY 1) TO STDOUT;
-COPY (SELECT tableoid::regclass, * FROM log ORDER BY 2) TO STDOUT;
-COPY (SELECT tableoid::regclass, * FROM parent ORDER BY 2) TO STDOUT;
-COPY (SELECT * FROM ONLY child ORDER BY 1) TO STDOUT;
-COPY (SELECT * FROM shelves ORDER BY 1) TO STDOUT;
-SELECT last_value FROM scans; SELECT last_value FROM factory."工具 ""台帳""_id_seq"; SELECT two();
-SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1;
-SELECT obj_description('shelves'::regclass);
-SELECT indexdef FROM pg_indexes WHERE schemaname IN ('public', 'factory') ORDER BY 1;
-SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1;
-"#;
 
 const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 
@@ -144,7 +104,7 @@ fn watched<T>(work: impl FnOnce() -> T) -> T {
 #[test]
 fn a_dump_makes_an_equal_database() {
     let (from, to, place) = (postgres().database(), postgres().database(), place());
-    from.psql(SCHEMA);
+    from.psql(&schema(1_000_000));
     let size = watched(|| place.dump(&from.uri(), &Options::default())).unwrap();
     let metadata = fs::metadata(place.file()).unwrap();
     assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (size, 0o600));
@@ -273,7 +233,8 @@ fn a_disk_that_is_full_is_named() {
     let result = dump::dump(&database.uri(), &Options::default(), &dir, b"pg_dump.sql");
     let left = fs::read_dir(path.path()).unwrap().count();
     drop(dir);
-    common::tool("umount", &[full]);
+    // Lazily: a program that another test is just starting may hold our descriptors for a moment.
+    common::tool("umount", &["--lazy", full]);
     says(&result.unwrap_err(), 1, &[&format!("{full}/pg_dump.sql"), "No space left", "make room there"]);
     assert_eq!(left, 0);
 }

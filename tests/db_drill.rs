@@ -80,6 +80,26 @@ fn a_good_snapshot_is_proven() {
     assert_eq!((db["tables"].as_u64(), db["rows"].as_u64(), db["large_objects"].as_u64()), (Some(1), Some(2), Some(1)));
 }
 
+/// A run that was cut off before it could set `latest`, and a clock that went back: the number tells which is newest.
+#[test]
+fn the_newest_is_the_one_with_the_highest_number_wherever_the_link_points() {
+    let _one = ONE.lock();
+    let site = Site::new();
+    let uri = postgres().uri_text(&site.live.name);
+    site.server.master().file("a.csv", "a", common::ago(60));
+    site.server.docviewer().file("a.pdf", "a", common::ago(60));
+    let take = |clock: &str| {
+        site.server.call(&["snapshot"]).var("PG_URI", &uri).clock(clock).finish().ended(0);
+        std::fs::read_link(site.server.path("snapshots/latest")).unwrap().to_str().unwrap().to_owned()
+    };
+    let (first, second) = (take("-10d"), take("-20d"));
+    assert!(second < first, "named by a clock that went back");
+    site.server.tree().remove("snapshots/latest").link("snapshots/latest", &first);
+    let run = site.call().finish();
+    run.ended(0);
+    assert!(run.stderr.contains(&format!("{second}/db/pg_dump.sql")) && !run.stderr.contains(&first), "{run}");
+}
+
 #[test]
 fn what_can_t_be_restored_is_a_failure() {
     let _one = ONE.lock();
@@ -95,7 +115,9 @@ fn what_can_t_be_restored_is_a_failure() {
         COPY public.t (a) FROM stdin;\n1\n\\.\n{END}"
     ));
     site.fails(1, "public.t has 0 rows, the dump 1");
-    site.server.tree().remove("snapshots/latest");
+    site.server.tree().remove("snapshots/2026-01-31_023000/db");
+    site.fails(1, "there is no db/pg_dump.sql in the newest snapshot");
+    site.server.tree().remove("snapshots/2026-01-31_023000");
     site.fails(3, "there is no complete snapshot");
 }
 

@@ -269,6 +269,7 @@ fn a_stick_that_is_mounted_already_is_read_where_it_is() {
         site.call(&["dist-sync", "--mountpoint", site.terminal.path().to_str().unwrap()])
             .fails(2)
             .says("validation failed");
+        assert!(site.server.tree().text("logs/usb_guard.log").contains("validation failed"));
         site.sync().finish().ended(75);
         drop(mounted);
     }

@@ -32,9 +32,10 @@ impl Systemctl {
         Systemctl(program("systemctl", &script))
     }
 
-    /// As at a job's end: it began with this stick's "unpark".
+    /// As at the end of the first job after plugging it in.
     fn park<'a>(&self, server: &'a Server, device: &str) -> Call<'a> {
-        unpark(server, device);
+        let _ = fs::remove_file(note(device));
+        begin_job(server, device);
         self.park_alone(server, device)
     }
 
@@ -55,6 +56,15 @@ fn done(call: Call<'_>) -> Run {
 
 fn unpark(server: &Server, device: &str) -> Run {
     done(server.call(&["stick", "unpark", device]))
+}
+
+/// As a job of the stick begins.
+fn begin_job(server: &Server, device: &str) -> Run {
+    done(server.call(&["stick", "unpark", "--for-job", device]))
+}
+
+fn note(device: &str) -> String {
+    format!("/run/toolmaster/{}.seen", device.strip_prefix("/dev/").unwrap())
 }
 
 /// Whether it is mounted anywhere.
@@ -81,11 +91,14 @@ fn a_proven_stick_is_shown_read_only_until_its_next_job() {
     let written = fs::write("/mnt/physusb/x", "x").unwrap_err();
     assert_eq!(written.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     // Again: it makes way for itself.
-    done(systemctl.park_alone(&server, stick.device()));
+    done(systemctl.park(&server, stick.device()));
     unpark(&server, stick.device()).says("no longer shown at /mnt/physusb");
     assert!(!Tree::at("/mnt/physusb").has("master"));
     assert!(stick.bytes() == before, "showing it changed it");
     unpark(&server, stick.device()).never_says("no longer");
+    // Without a job in between it stays so.
+    done(systemctl.park_alone(&server, stick.device())).never_says("can be seen");
+    assert!(!is_shown(&stick));
 }
 
 #[test]
@@ -102,6 +115,25 @@ fn the_latest_stick_takes_the_place_and_each_kind_has_its_own() {
     unpark(&server, second.device());
     unpark(&server, backup.device());
     assert!(!is_shown(&second) && !is_shown(&backup));
+}
+
+/// Sticks that were plugged in together end their jobs together.
+#[test]
+fn sticks_that_are_parked_at_once_never_lie_upon_each_other() {
+    let (_mnt, systemctl) = (mnt(), Systemctl::new("inactive"));
+    let (server, first) = in_step();
+    let sticks = [first.copy(), first.copy(), first];
+    for _ in 0..5 {
+        let runs: Vec<_> = sticks.iter().map(|stick| systemctl.park(&server, stick.device()).start()).collect();
+        for run in runs {
+            run.wait().ended(0).says("can be seen at /mnt/physusb");
+        }
+        assert_eq!(sticks.iter().filter(|stick| is_shown(stick)).count(), 1);
+        for stick in &sticks {
+            unpark(&server, stick.device());
+            assert!(!is_shown(stick));
+        }
+    }
 }
 
 #[test]
@@ -136,17 +168,33 @@ fn a_stick_whose_job_is_about_to_run_is_left_to_it() {
 fn a_stick_that_came_back_under_its_old_name_gets_its_job() {
     let (_mnt, systemctl) = (mnt(), Systemctl::new("inactive"));
     let (server, stick) = in_step();
-    unpark(&server, stick.device());
     done(systemctl.park(&server, stick.device())).says("can be seen at");
     unpark(&server, stick.device());
     let name = stick.device().strip_prefix("/dev/").unwrap();
-    let note = format!("/run/toolmaster/{name}.diskseq");
-    fs::read_to_string(&note).unwrap().parse::<u64>().expect("the kernel's number of the disk");
+    let noted = fs::read_to_string(note(stick.device())).unwrap();
+    noted.split(' ').next().unwrap().parse::<u64>().expect("the kernel's number of the disk");
     // What the job of the stick before it had noted.
-    fs::write(&note, "0").unwrap();
+    fs::write(note(stick.device()), "0 \njob\n").unwrap();
     done(systemctl.park_alone(&server, stick.device())).says("plugged in again");
     assert_eq!(systemctl.asked(), format!("start --no-block usb-ingest@{name}.service\n"));
     assert!(!is_shown(&stick));
+}
+
+#[test]
+fn a_job_runs_once_for_each_time_that_a_stick_is_plugged_in() {
+    let _mnt = mnt();
+    let (server, stick) = in_step();
+    let _ = fs::remove_file(note(stick.device()));
+    begin_job(&server, stick.device());
+    let again = ["stick", "unpark", "--for-job", stick.device()];
+    server.call(&again).fails(3).says("has run already").says("toolmaster stick rescan");
+    // Made anew in place, it is another stick.
+    common::stick::mkfs(stick.device(), "TM-INGEST");
+    begin_job(&server, stick.device());
+    server.call(&again).fails(3);
+    let systemctl = Systemctl::new("inactive");
+    done(server.call(&["stick", "rescan"]).var("PATH", path_with(systemctl.0.path())));
+    begin_job(&server, stick.device());
 }
 
 #[test]
@@ -163,13 +211,19 @@ fn what_an_operator_mounted_there_stays() {
 
 #[test]
 fn foreign_storage_is_told_of_and_left_alone() {
+    let _mnt = mnt();
     let server = Server::new();
     let foreign = Stick::blank("HOLIDAY\u{1b}[2J", 16);
     let empty = Stick::bare(16);
     let before = foreign.bytes();
+    for stick in [&foreign, &empty] {
+        let _ = fs::remove_file(note(stick.device()));
+    }
     done(server.call(&["stick", "guard", foreign.device()])).says("is no stick of ours");
     done(server.call(&["stick", "guard", empty.device()])).says("is no stick of ours");
     done(server.call(&["stick", "guard", "/dev/no-such-stick"]));
+    // Told once.
+    done(server.call(&["stick", "guard", foreign.device()])).never_says("no stick of ours");
     let log = fs::read_to_string(server.path("logs/usb_guard.log")).unwrap();
     let lines: Vec<&str> = log.lines().collect();
     assert_eq!(lines.len(), 2, "{log}");

@@ -129,7 +129,9 @@ fn what_is_enabled_is_there_and_the_other_way_round() {
 /// The units' names and texts.
 fn units() -> impl Iterator<Item = (String, String)> {
     let names = fs::read_dir(path("systemd")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| !name.ends_with(".preset")).map(|name| (name.clone(), read(&format!("systemd/{name}"))))
+    names
+        .filter(|name| !name.ends_with(".preset") && !name.ends_with(".conf"))
+        .map(|name| (name.clone(), read(&format!("systemd/{name}"))))
 }
 
 /// The command that a shim calls; it must be the two lines that the handbook copies around, executable.

@@ -1,6 +1,6 @@
 //! `backup`: the newest snapshot as an archive on a TM-BACKUP stick, read back and verified before it counts (SPEC 7).
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -84,26 +84,24 @@ fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<(String, u64)> 
     check_owner(&stick, &server)?;
     freshen(args, env, &server)?;
     let work = newest(args, env, &server)?;
+    let believed = server.belief(env.clock)?.believed;
     if args.dry_run {
-        let planned = stick.check_writable().and_then(|()| plan(&work, &stick));
+        let planned = stick.check_writable().and_then(|()| plan(&work, &stick, believed));
         return planned.and(stick.release()).map(|()| (work.name, work.estimate));
     }
-    let stick = stick.writable()?;
-    let belief = server.belief(env.clock)?;
-    let size = export(&server, &work, stick, belief.believed)?;
-    report.bytes = size;
-    report
-        .datasets
-        .insert("archive".to_owned(), json!({"outcome": "written and verified", "name": work.name, "bytes": size}));
-    Ok((work.name, size))
+    let Sound { bytes, old, .. } = export(&server, &work, stick.writable()?, believed)?;
+    report.bytes = if old { 0 } else { bytes };
+    let outcome = if old { "there and verified" } else { "written and verified" };
+    report.datasets.insert("archive".to_owned(), json!({"outcome": outcome, "name": work.name, "bytes": bytes}));
+    Ok((work.name, bytes))
 }
 
 /// A stick that another server wrote stays as it is until it is restored from or adopted.
 fn check_owner(stick: &Stick, server: &Server) -> Result<()> {
     match stick.server()? {
-        Some(id) if id != server.id => Err(Error::Refused {
+        Some(id) if id != server.id && !server.was_restored(&stick.superblock().uuid)? => Err(Error::Refused {
             why: format!("the stick holds backups of another server ({})", Shown(id.as_bytes())),
-            next: "restore from it, or make it this server's with \"toolmaster stick adopt\"".to_owned(),
+            next: "restore all of it here first, or make it this server's with \"toolmaster stick adopt\"".to_owned(),
         }),
         _ => Ok(()),
     }
@@ -176,21 +174,43 @@ fn check_not_empty(snapshot: &Dir) -> Result<()> {
     })
 }
 
-fn plan(work: &Work, stick: &Stick) -> Result<()> {
-    info!("plan: write snapshot {} as {} (at most {})", work.snapshot.name, work.name, Bytes(work.estimate));
-    shelf::check_room(stick.root(), work.estimate, stick.limits(), 0)?;
-    for name in shelf::surplus(stick.root(), &work.name, work.retention)? {
-        info!("plan: remove {name} from the stick");
+fn plan(work: &Work, stick: &Stick, believed: bool) -> Result<()> {
+    let root = stick.root();
+    if same_archive(work, stick)?.is_some() {
+        info!("plan: leave {} as it is: it is of the newest snapshot, and sound", work.name);
+    } else {
+        for name in first_to_go(work, stick, believed)? {
+            info!("plan: remove {name} from the stick to make room");
+        }
+        info!("plan: write snapshot {} as {} (at most {})", work.snapshot.name, work.name, Bytes(work.estimate));
+    }
+    for name in surplus(work, root, believed)? {
+        info!("plan: remove {name} from the stick: more than {} archives", work.retention);
     }
     Ok(())
 }
 
-fn export(server: &Server, work: &Work, stick: WritableStick, believed: bool) -> Result<u64> {
-    if let Some(size) = same_archive(work, stick.stick())? {
-        info!("{} is on the stick already, and sound", work.name);
-        stick.release()?;
-        return Ok(size);
-    }
+/// An archive that is on the medium and sound.
+struct Sound {
+    bytes: u64,
+    sha256: [u8; 32],
+    /// It was there before.
+    old: bool,
+}
+
+fn export(server: &Server, work: &Work, stick: WritableStick, believed: bool) -> Result<Sound> {
+    let (stick, sound) = match same_archive(work, stick.stick())? {
+        Some(sound) => {
+            info!("{} is on the stick already, and sound", work.name);
+            (stick, sound)
+        }
+        None => write_anew(server, work, stick, believed)?,
+    };
+    let finished = finish(server, work, &stick, &sound, believed);
+    finished.and(stick.release()).map(|()| sound)
+}
+
+fn write_anew(server: &Server, work: &Work, stick: WritableStick, believed: bool) -> Result<(WritableStick, Sound)> {
     make_room(work, &stick, believed)?;
     let written = match write(work, &stick) {
         Ok(written) => written,
@@ -198,20 +218,40 @@ fn export(server: &Server, work: &Work, stick: WritableStick, believed: bool) ->
     };
     // What counts is what the medium holds, not what memory holds.
     let stick = stick.afresh()?;
-    if let Err(error) = stick.written_temp().and_then(|temp| verify(&temp, ARCHIVE, work)) {
-        return Err(give_up(stick, error));
-    }
-    let named = name_it(work, &stick, &written).and_then(|()| {
-        stick.set_server(&server.id)?;
-        let surplus =
-            if believed { shelf::surplus(stick.stick().root(), &work.name, work.retention)? } else { Vec::new() };
-        for name in surplus {
-            shelf::remove(stick.stick().root(), &name)?;
-            info!("{name} removed from the stick: more than {} archives", work.retention);
-        }
-        stick.end_temp()
+    let proved = stick.written_temp().and_then(|temp| {
+        verify(&temp, ARCHIVE, work, Some(written.sha256)).map_err(misread)?;
+        // Whose the stick is stands there before the first archive: no crash leaves one that is nobody's.
+        stick.set_server(&temp, &server.id)?;
+        name_it(work, &stick, &temp)
     });
-    named.and(stick.release()).map(|()| written.bytes)
+    match proved {
+        Ok(()) => Ok((stick, Sound { bytes: written.bytes, sha256: written.sha256, old: false })),
+        Err(error) => Err(give_up(stick, error)),
+    }
+}
+
+/// What follows once the archive is there and sound, also if the run that wrote it was cut off before.
+fn finish(server: &Server, work: &Work, stick: &WritableStick, sound: &Sound, believed: bool) -> Result<()> {
+    let root = stick.stick().root();
+    let surplus = surplus(work, root, believed)?;
+    let is_named = shelf::checksum(root, &work.name)? == Some(sound.sha256);
+    let is_ours = stick.stick().server()?.as_ref() == Some(&server.id);
+    if !is_named || !is_ours {
+        let temp = stick.temp()?;
+        stick.set_server(&temp, &server.id)?;
+        let checksum = format!("{}  {}\n", hex(&sound.sha256), work.name);
+        stick.set_file(&temp, root, shelf::checksum_name(&work.name).as_bytes(), checksum.as_bytes())?;
+    }
+    for name in surplus {
+        shelf::remove(root, &name)?;
+        info!("{name} removed from the stick: more than {} archives", work.retention);
+    }
+    stick.end_temp()
+}
+
+/// The archives beyond the retention, none while the clock that named them is not believed.
+fn surplus(work: &Work, root: &Dir, believed: bool) -> Result<Vec<String>> {
+    if believed { shelf::surplus(root, &work.name, work.retention) } else { Ok(Vec::new()) }
 }
 
 /// Takes away what was begun; the archives that were there are as they were.
@@ -224,11 +264,20 @@ fn give_up(stick: WritableStick, error: Error) -> Error {
 
 const ARCHIVE: &[u8] = b"archive";
 
-/// The size of the archive of that name if it is of this very snapshot and sound.
-fn same_archive(work: &Work, stick: &Stick) -> Result<Option<u64>> {
-    let Some((_, entry)) = stick.root().read_if_there(work.name.as_bytes())? else { return Ok(None) };
-    match verify(stick.root(), work.name.as_bytes(), work) {
-        Ok(()) => Ok(Some(entry.size)),
+/// The archive of that name if it is of this very snapshot and sound.
+fn same_archive(work: &Work, stick: &Stick) -> Result<Option<Sound>> {
+    let (root, name) = (stick.root(), work.name.as_bytes());
+    let old = match root.look(name)? {
+        None => return Ok(None),
+        Some(Entry { kind: Kind::File, .. }) => verify(root, name, work, shelf::checksum(root, &work.name)?),
+        Some(_) => {
+            let next = "remove it on a PC, or use another stick; nothing on this one was changed".to_owned();
+            return Err(Error::Refused { why: format!("{} on the stick is not a file", work.name), next });
+        }
+    };
+    match old {
+        Ok(Checked { bytes, sha256, .. }) => Ok(Some(Sound { bytes, sha256, old: true })),
+        Err(Error::Interrupted) => Err(Error::Interrupted),
         Err(error) => {
             info!("{} on the stick is written anew: {error}", work.name);
             Ok(None)
@@ -237,67 +286,104 @@ fn same_archive(work: &Work, stick: &Stick) -> Result<Option<u64>> {
 }
 
 /// Reads an archive as a whole and holds it against its own manifest, and that against the snapshot's.
-fn verify(dir: &Dir, name: &[u8], work: &Work) -> Result<()> {
+fn verify(dir: &Dir, name: &[u8], work: &Work, sha256: Option<[u8; 32]>) -> Result<Checked> {
     let (file, entry) = dir.read(name)?;
     let mut progress = Progress::new(format!("{}: reading it back", work.name), entry.size, 0);
-    let Checked { manifest, .. } = archive::read(file, whole(&dir.shown(name)), &mut progress)?;
+    let checked = archive::read(file, whole(&dir.shown(name), sha256), &mut progress)?;
     let id = |header: &Option<Header>| header.as_ref().map(|header| (header.server.clone(), header.seq));
-    if id(&manifest) == id(&work.snapshot.header) {
-        return Ok(());
+    if id(&checked.manifest) == id(&work.snapshot.header) {
+        return Ok(checked);
     }
     Err(Error::Failed { why: format!("{} is of another snapshot", dir.shown(name)), next: "run it again" })
 }
 
 /// To be read from end to end, written nowhere.
-fn whole(shown: &str) -> Source<'_> {
-    Source { shown, sha256: None, target: None, only: None }
+fn whole(shown: &str, sha256: Option<[u8; 32]>) -> Source<'_> {
+    Source { shown, sha256, target: None, only: None }
 }
 
-/// If only archives beyond the retention are in the way, they go first, once the newest that stays is verified.
-fn make_room(work: &Work, stick: &WritableStick, believed: bool) -> Result<()> {
-    let root = stick.stick().root();
-    let limits = stick.stick().limits();
-    let Err(error) = shelf::check_room(root, work.estimate, limits, 0) else { return Ok(()) };
-    let surplus = if believed { shelf::surplus(root, &work.name, work.retention)? } else { Vec::new() };
+/// What was just written reads back as something else: the stick can't keep it.
+fn misread(error: Error) -> Error {
+    match error {
+        Error::Refused { why, .. } => Error::Failed {
+            why: format!("what the stick gives back is not what was written: {why}"),
+            next: "use another stick; the archives on this one are as they were",
+        },
+        error => error,
+    }
+}
+
+/// The surplus archives that must go before the new one fits; nothing where it fits as it is. Of those that stay,
+/// the newest must be sound; it never goes before the new one is there.
+///
+/// # Errors
+/// `Failed` with the needed and the free bytes if that does not help either, `Refused` if the newest is damaged.
+fn first_to_go(work: &Work, stick: &Stick, believed: bool) -> Result<Vec<String>> {
+    let (root, limits) = (stick.root(), stick.limits());
+    if shelf::check_room(root, work.estimate, limits, 0).is_ok() {
+        return Ok(Vec::new());
+    }
+    // That was the most it can be. What it will be, to the byte, only compressing it can tell.
+    let needed = write_to(work, &mut std::io::sink(), "measuring it")?.bytes;
+    let Err(error) = shelf::check_room(root, needed, limits, 0) else { return Ok(Vec::new()) };
+    // The one of the same name goes at the end, by being replaced.
+    let newest = shelf::list(root)?.into_iter().rfind(|name| *name != work.name);
+    let Some(newest) = newest else { return Err(error) };
+    let mut surplus = surplus(work, root, believed)?;
+    surplus.retain(|name| *name != newest);
     let freed = shelf::size_of(root, &surplus)?;
-    let Some(newest) = shelf::newest(root)?.filter(|_| freed > 0) else { return Err(error) };
-    shelf::check_room(root, work.estimate, limits, freed)?;
+    shelf::check_room(root, needed, limits, freed).map_err(|_| error)?;
     let (file, entry) = root.read(newest.as_bytes())?;
     let mut progress = Progress::new(format!("{newest}: verifying it"), entry.size, 0);
-    archive::read(file, whole(&newest), &mut progress)?;
-    for name in surplus {
-        shelf::remove(root, &name)?;
-        info!("{name} removed from the stick to make room; {newest} is sound");
+    archive::read(file, whole(&newest, shelf::checksum(root, &newest)?), &mut progress).map_err(
+        |error| match error {
+            Error::Refused { why, .. } => Error::Refused {
+                why: format!("{why}; so no older archive is removed to make room"),
+                next: "use another stick; nothing on this one was changed".to_owned(),
+            },
+            error => error,
+        },
+    )?;
+    info!("{newest} on the stick is sound");
+    Ok(surplus)
+}
+
+fn make_room(work: &Work, stick: &WritableStick, believed: bool) -> Result<()> {
+    let root = stick.stick().root();
+    let surplus = first_to_go(work, stick.stick(), believed)?;
+    for name in &surplus {
+        shelf::remove(root, name)?;
+        info!("{name} removed from the stick to make room");
     }
-    root.sync_all()
+    if surplus.is_empty() { Ok(()) } else { root.sync_all() }
 }
 
 fn write(work: &Work, stick: &WritableStick) -> Result<Written> {
     let temp = stick.temp()?;
     let file = temp.create(ARCHIVE, 0o644)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    let mut progress = Progress::new(format!("{}: writing it", work.name), work.estimate, 0);
-    let written = archive::write(&work.dir, &work.snapshot.name, &mut out, &mut progress)?;
+    let written = write_to(work, &mut out, "writing it")?;
     let fail = |error| Error::io("write", &temp.path_of(ARCHIVE), error);
     out.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all()).map_err(fail)?;
     Ok(written)
 }
 
-/// Gives the verified archive its name, with its checksum beside it.
-fn name_it(work: &Work, stick: &WritableStick, written: &Written) -> Result<()> {
+/// The archive, written anywhere. The server's own snapshot is not refused, as a stick is: it has failed.
+fn write_to(work: &Work, out: &mut dyn Write, what: &str) -> Result<Written> {
+    let mut progress = Progress::new(format!("{}: {what}", work.name), work.estimate, 0);
+    archive::write(&work.dir, &work.snapshot.name, out, &mut progress).map_err(|error| match error {
+        Error::Refused { why, .. } => {
+            Error::Failed { why, next: "take a new snapshot (sudo tool-snapshot.sh), then run it again" }
+        }
+        error => error,
+    })
+}
+
+/// Gives the verified archive its name. An older archive's checksum goes first, so that no crash leaves one that belies
+/// the archive beside it; one without a checksum gets it from the next run.
+fn name_it(work: &Work, stick: &WritableStick, temp: &Dir) -> Result<()> {
     let root = stick.stick().root();
-    let temp = stick.written_temp()?;
-    let checksum = format!("{}  {}\n", hex(&written.sha256), work.name);
-    let sums = format!("{}.sha256", work.name);
-    // An older archive's checksum goes first, so that no crash leaves one that belies the archive beside it.
-    root.remove(sums.as_bytes())?;
-    if let Some(Entry { kind: Kind::Dir, .. }) = root.look(work.name.as_bytes())? {
-        return Err(Error::Refused {
-            why: format!("{} on the stick is a directory", work.name),
-            next: "remove it on a PC".to_owned(),
-        });
-    }
+    root.remove(shelf::checksum_name(&work.name).as_bytes())?;
     temp.rename(ARCHIVE, root, work.name.as_bytes())?;
-    root.sync()?;
-    stick.set_file(&temp, root, sums.as_bytes(), checksum.as_bytes())
+    root.sync()
 }

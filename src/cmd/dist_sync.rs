@@ -68,6 +68,8 @@ fn sync(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
             return Err(Error::Usage("--device and --mountpoint exclude each other".to_owned()));
         }
         let root = Dir::open(mountpoint)?;
+        // The record has where the stick is in the place of what it is.
+        report.device = Some(mountpoint.clone());
         if let Some(why) = control::role_trouble(&root, Role::Dist) {
             let why = format!("validation failed for {}: {why}", mountpoint.display());
             return Err(Error::Refused { why, next: "plug in the right stick".to_owned() });

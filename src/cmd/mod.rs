@@ -70,7 +70,8 @@ impl Report {
     /// Writes the record. A refused stick is told to `usb_guard.log` too.
     pub fn end(self, env: &Env, error: Option<&Error>) {
         let log_dir = &env.settings.log_dir;
-        if let Some(error @ Error::Refused { .. }) = error {
+        // What is refused without a stick in hand (a destination, a database) is no stick's fault.
+        if let (Some(error @ Error::Refused { .. }), Some(_)) = (error, &self.device) {
             journal::also(env.clock, &log_dir.join("usb_guard.log"), &format!("{}: {error}", self.job));
         }
         let (label, uuid) = self.stick.unzip();

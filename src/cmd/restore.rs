@@ -8,6 +8,7 @@ use argh::FromArgs;
 use log::{info, warn};
 
 use super::{Env, Report, open_stick};
+use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::os::progress::Progress;
@@ -15,7 +16,7 @@ use crate::settings::pg_uri::PgUri;
 use crate::snapshot::archive::{self, Checked, Source};
 use crate::snapshot::{client, dump, load, shelf};
 use crate::stick::role::Role;
-use crate::text::{Bytes, Shown, unhex};
+use crate::text::{Bytes, Shown};
 
 /// Bring back a backup or a snapshot, whole or in part.
 #[derive(FromArgs, Debug)]
@@ -74,11 +75,16 @@ struct Target {
 
 fn restore(args: &Args, env: &Env, report: &mut Report) -> Result<Checked> {
     let target = target(args, env)?;
+    let mut owner = None;
     let checked = match (&args.device, &args.archive, &args.snapshot) {
-        (Some(device), archive, None) => from_stick(args, env, device, archive.as_deref(), &target, report)?,
+        (Some(device), archive, None) => {
+            let (checked, server) = from_stick(args, env, device, archive.as_deref(), &target, report)?;
+            owner = server;
+            checked
+        }
         (None, Some(archive), None) => {
             let file = File::open(archive).map_err(|error| Error::io("open", archive, error))?;
-            read(args, file, archive, None, &target)?
+            read(args, file, archive, checksum_beside(archive)?, &target)?
         }
         (None, None, Some(snapshot)) => from_snapshot(args, snapshot, &target)?,
         _ => return Err(Error::Usage("name one of --device, --archive and --snapshot".to_owned())),
@@ -88,6 +94,11 @@ fn restore(args: &Args, env: &Env, report: &mut Report) -> Result<Checked> {
         dir.sync_all()?;
         if let Some(uri) = &target.database {
             load_dump(dir, uri)?;
+        }
+        if let (Some(owner), Some((_, uuid)), None) = (&owner, &report.stick, &args.only)
+            && let Err(error) = take_over(owner, uuid, env)
+        {
+            warn!("{error}");
         }
     }
     Ok(checked)
@@ -144,6 +155,16 @@ fn read(
     archive::read(input, Source { shown: &shown, sha256, target: target.dir.as_ref(), only }, &mut progress)
 }
 
+/// What the file beside an archive says of it, wherever the archive lies.
+fn checksum_beside(archive: &Path) -> Result<Option<[u8; 32]>> {
+    let path = archive.canonicalize().map_err(|error| Error::io("open", archive, error))?;
+    match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
+        (Some(dir), Some(name)) => shelf::checksum(&Dir::open(dir)?, name),
+        _ => Ok(None),
+    }
+}
+
+/// Also says whose the stick is.
 fn from_stick(
     args: &Args,
     env: &Env,
@@ -151,7 +172,7 @@ fn from_stick(
     archive: Option<&Path>,
     target: &Target,
     report: &mut Report,
-) -> Result<Checked> {
+) -> Result<(Checked, Option<String>)> {
     let stick = open_stick(Some(device), Role::Backup, env, report)?;
     let work = || {
         let root = stick.root();
@@ -166,20 +187,27 @@ fn from_stick(
             return Err(Error::Usage("with --device, --archive is a name on the stick".to_owned()));
         }
         info!("reading {name}");
-        let sha256 = checksum(root, &name)?;
+        let sha256 = shelf::checksum(root, &name)?;
         let (file, _) = root.read(name.as_bytes())?;
         read(args, file, &root.path_of(name.as_bytes()), sha256, target)
     };
-    let done = work();
+    let done = work().map(|checked| (checked, stick.server().ok().flatten()));
     let released = stick.release();
-    done.and_then(|checked| released.map(|()| checked))
+    done.and_then(|done| released.map(|()| done))
 }
 
-/// What the file beside an archive says of it, if it is there and sound.
-fn checksum(root: &Dir, name: &str) -> Result<Option<[u8; 32]>> {
-    let Some((file, _)) = root.read_if_there(format!("{name}.sha256").as_bytes())? else { return Ok(None) };
-    let text = std::io::read_to_string(file.take(4096)).unwrap_or_default();
-    Ok(text.get(..64).and_then(unhex).and_then(|bytes| bytes.try_into().ok()))
+/// A stick of another server, such as the one that this one replaces, takes our backups once all of it is here. Where
+/// no server is, there is nothing to note.
+fn take_over(owner: &str, uuid: &str, env: &Env) -> Result<()> {
+    if !env.settings.server_root.exists() {
+        return Ok(());
+    }
+    let server = Server::open(&env.settings, false)?;
+    if owner != server.id {
+        server.note_restored(uuid)?;
+        info!("the stick was another server's ({}): from now on it takes this one's backups", Shown(owner.as_bytes()));
+    }
+    Ok(())
 }
 
 /// A snapshot takes the same way as an archive of it, without lying anywhere in between: one piece of code proves both.

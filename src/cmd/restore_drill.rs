@@ -1,7 +1,6 @@
 //! `restore-drill`: proves that the newest snapshot's dump can be restored, in a database of its own (SPEC 7).
 
 use std::fs::File;
-use std::path::Path;
 
 use argh::FromArgs;
 use log::info;
@@ -11,8 +10,7 @@ use super::{Env, Report};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry};
 use crate::os::lock::Lock;
-use crate::snapshot::client;
-use crate::snapshot::load;
+use crate::snapshot::{client, generation, load};
 use crate::text::Bytes;
 
 /// Restore the newest snapshot's dump into a scratch database, compare, and drop it.
@@ -46,7 +44,7 @@ fn drill(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         next: "make one with tool-snapshot.sh",
     };
     let dir = Dir::open_if_there(root)?.ok_or_else(no_snapshot)?;
-    let (dump, entry, shown) = newest_dump(&dir, root)?.ok_or_else(no_snapshot)?;
+    let (dump, entry, shown) = newest_dump(&dir)?.ok_or_else(no_snapshot)?;
     let uri = client::database(&env.settings, args.pg_uri.as_deref())?;
     let _lock = Lock::file(&dir, LOCK)?;
     info!("{shown}: {}, into a scratch database beside {uri}", Bytes(entry.size));
@@ -60,15 +58,17 @@ fn drill(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
 }
 
 /// The newest snapshot's dump, and its name.
-fn newest_dump(dir: &Dir, root: &Path) -> Result<Option<(File, Entry, String)>> {
-    let Some(name) = std::fs::read_link(root.join("latest")).ok().filter(|name| name.components().count() == 1) else {
-        return Ok(None);
+fn newest_dump(root: &Dir) -> Result<Option<(File, Entry, String)>> {
+    let Some(newest) = generation::list(root)?.pop() else { return Ok(None) };
+    let dir = newest.dir(root)?;
+    let dump = match dir.sub(b"db")? {
+        Some(db) => db.read_if_there(DUMP)?.map(|(file, entry)| (file, entry, db.shown(DUMP))),
+        None => None,
     };
-    let name = name.file_name().unwrap_or_default().as_encoded_bytes();
-    let Some(snapshot) = dir.sub(name)? else { return Ok(None) };
-    let Some(db) = snapshot.sub(b"db")? else { return Ok(None) };
-    let found = db.read_if_there(DUMP)?;
-    Ok(found.map(|(file, entry)| (file, entry, db.shown(DUMP))))
+    dump.map(Some).ok_or_else(|| Error::Failed {
+        why: format!("there is no db/pg_dump.sql in the newest snapshot, {}", dir.path().display()),
+        next: "make a new snapshot with tool-snapshot.sh, and keep this one and the log",
+    })
 }
 
 /// The server's own snapshot is not refused: it has failed.

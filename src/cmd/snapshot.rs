@@ -94,7 +94,9 @@ fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
     let name = match taken.and_then(|()| generation::publish(&root, &built, env.clock)) {
         Ok(name) => name,
         Err(error) => {
-            generation::discard(&root)?;
+            if let Err(more) = generation::discard(&root) {
+                warn!("{more}");
+            }
             return Err(error);
         }
     };
@@ -172,12 +174,11 @@ fn build(
         let taken = take_dataset(*dataset, live, root, built, previous, &mut list)?;
         let name = dataset.name();
         info!(
-            "{name}: {} file(s), of these {} copied ({} bytes), the others shared",
-            taken.files, taken.copied, taken.bytes
+            "{name}: {} file(s), of these {} copied ({} bytes, {} as clones), the others shared",
+            taken.files, taken.copied, taken.bytes, taken.cloned
         );
         report.bytes = report.bytes.saturating_add(taken.bytes);
-        let value =
-            serde_json::json!({"outcome": "taken", "files": taken.files, "copied": taken.copied, "bytes": taken.bytes});
+        let value = serde_json::json!({"outcome": "taken", "files": taken.files, "copied": taken.copied, "cloned": taken.cloned, "bytes": taken.bytes});
         report.datasets.insert(name.to_owned(), value);
     }
     take_settings(env, built, &mut list)?;

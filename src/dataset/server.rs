@@ -20,6 +20,10 @@ const UNDO: &[u8] = b"undo";
 pub const PROVISIONED: &str = "provisioned";
 /// Held while one of the small files beside it is replaced: two sticks at once are nothing unusual.
 const STATE_LOCK: &str = "state.lock";
+/// The sticks of other servers that were restored from whole, by UUID, one a line.
+const RESTORED: &[u8] = b"restored-from";
+/// So much of it is read, bytes; the oldest lines go.
+const MAX_RESTORED: usize = 4096;
 /// systemd-timesyncd makes this file once the clock is synchronised (systemd-timesyncd.service(8)).
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 
@@ -192,6 +196,33 @@ impl Server {
     pub fn confirm_clock(&self, now: i64) -> Result<()> {
         self.write_state("clock-confirmed", now)?;
         self.write_state("clock-seen", now)
+    }
+
+    /// Notes that a backup stick was restored from whole: what another server wrote on it is here now.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`.
+    pub fn note_restored(&self, uuid: &str) -> Result<()> {
+        let (Some(state), false) = (&self.state, self.was_restored(uuid)?) else { return Ok(()) };
+        let _lock = Lock::file(state, STATE_LOCK)?;
+        let text = format!("{uuid}\n{}", self.restored()?);
+        let end = text.floor_char_boundary(MAX_RESTORED);
+        let end = text.get(..end).and_then(|text| text.rfind('\n')).map_or(0, |at| at + 1);
+        atomic::write(state, RESTORED, text.get(..end).unwrap_or_default().as_bytes(), 0o600)
+    }
+
+    /// Whether a stick was restored from whole.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn was_restored(&self, uuid: &str) -> Result<bool> {
+        Ok(!uuid.is_empty() && self.restored()?.lines().any(|line| line == uuid))
+    }
+
+    fn restored(&self) -> Result<String> {
+        let Some(state) = &self.state else { return Ok(String::new()) };
+        let Some((file, _)) = state.read_if_there(RESTORED)? else { return Ok(String::new()) };
+        Ok(std::io::read_to_string(std::io::Read::take(file, MAX_RESTORED as u64)).unwrap_or_default())
     }
 
     fn recorded(&self, name: &str) -> Result<i64> {

@@ -316,6 +316,19 @@ impl AsFd for Dir {
     }
 }
 
+/// Makes an empty file share the storage of another one, as it is at this instant (`FICLONE`). `false`: the filesystem
+/// can't, or they lie on two of them (ioctl_ficlone(2)).
+///
+/// # Errors
+/// What the system says of the disk.
+pub fn clone_into(source: &File, target: &File) -> io::Result<bool> {
+    match rustix::fs::ioctl_ficlone(target, source) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Sets owner and permission bits of an open file or directory.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::block;
 use super::dir::Dir;
+use super::lock::Lock;
 use crate::error::{Error, Result};
 
 /// Where sticks are mounted while a run works on them.
@@ -92,6 +93,7 @@ impl Mount {
             }
             _ => {}
         }
+        let _lock = parking_lock()?;
         clear_parking(place)?;
         rustix::mount::mount_bind(&self.place, place).map_err(|error| Error::io("mount a stick at", place, error))?;
         self.release()
@@ -215,15 +217,23 @@ fn make_place(device: &Path) -> Result<PathBuf> {
 /// Takes a device's parking away, before its job, and that of sticks that were pulled.
 ///
 /// # Errors
-/// `Io`.
+/// `Io`, `Interrupted`.
 pub fn unpark(number: u64) -> Result<()> {
-    for Mounted { place, number: mounted, .. } in mounts()? {
-        if is_parking(&place) && (mounted == number || is_gone(mounted)) {
-            detach(&place)?;
+    let _lock = parking_lock()?;
+    for place in PARKING.map(Path::new) {
+        while mounted_at(place)?.is_some_and(|mounted| mounted == number || is_gone(mounted)) {
+            detach(place)?;
             info!("the stick is no longer shown at {}", place.display());
         }
     }
     Ok(())
+}
+
+/// Two sticks are shown at once where several were plugged in: without this one would come to lie upon the other, and
+/// unmounting the lower one would take the upper one away.
+fn parking_lock() -> Result<Lock> {
+    let _ = std::fs::create_dir(RUN_DIR);
+    Lock::file(&Dir::open(Path::new(RUN_DIR))?, "parking.lock")
 }
 
 /// Takes away whatever stick is parked at a place: the latest one is shown.

@@ -24,9 +24,11 @@ pub struct Previous {
 pub struct Taken {
     /// Files in all.
     pub files: u64,
-    /// Of these, copied.
+    /// Of these, copied or cloned from live data.
     pub copied: u64,
-    /// Bytes copied.
+    /// Of these, clones: their bytes lie on the disk once until somebody changes the live file.
+    pub cloned: u64,
+    /// Bytes of what was copied or cloned.
     pub bytes: u64,
 }
 
@@ -103,8 +105,9 @@ fn one(
         return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
     };
     let owned = Ownership { owner: Some(left.owner), file_mode: left.mode & 0o777, dir_mode: 0o700 };
-    let copied = copy::copy(from, name, target, name, owned, progress)?;
+    let copied = copy::clone_or_copy(from, name, target, name, owned, progress)?;
     taken.copied += 1;
+    taken.cloned += u64::from(copied.cloned);
     taken.bytes = taken.bytes.saturating_add(copied.entry.size);
     Ok(copied.sha256)
 }

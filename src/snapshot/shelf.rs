@@ -1,10 +1,10 @@
 //! The archives on a backup stick: which there are, which are too many, and whether another fits (SPEC 7).
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
-use crate::text::Bytes;
+use crate::text::{Bytes, unhex};
 use crate::tree::same::Limits;
 
 const SUFFIX: &str = "_full.tar.zst";
@@ -64,17 +64,32 @@ pub fn size_of(root: &Dir, names: &[String]) -> Result<u64> {
 /// `Io`.
 pub fn remove(root: &Dir, name: &str) -> Result<()> {
     root.remove(name.as_bytes())?;
-    root.remove(format!("{name}.sha256").as_bytes())
+    root.remove(checksum_name(name).as_bytes())
 }
 
-/// Whether an archive of at most `needed` bytes fits, if `freed` bytes become free.
+/// The name of the file beside an archive that holds its SHA-256.
+pub fn checksum_name(archive: &str) -> String {
+    format!("{archive}.sha256")
+}
+
+/// What the file beside an archive says of it, if it is there and sound.
+///
+/// # Errors
+/// `Io`, `Unreadable`.
+pub fn checksum(root: &Dir, archive: &str) -> Result<Option<[u8; 32]>> {
+    let Some((file, _)) = root.read_if_there(checksum_name(archive).as_bytes())? else { return Ok(None) };
+    let text = std::io::read_to_string(file.take(4096)).unwrap_or_default();
+    Ok(text.get(..64).and_then(unhex).and_then(|bytes| bytes.try_into().ok()))
+}
+
+/// Whether an archive of `needed` bytes fits, if `freed` bytes become free.
 ///
 /// # Errors
 /// `Failed` with the needed and the free bytes.
 pub fn check_room(root: &Dir, needed: u64, limits: Limits, freed: u64) -> Result<()> {
     if needed > limits.max_size {
         return Err(Error::Failed {
-            why: format!("the archive may be {}, and the stick's filesystem ends files at 4 GiB", Bytes(needed)),
+            why: format!("the archive would be {}, and the stick's filesystem ends files at 4 GiB", Bytes(needed)),
             next: "use a stick with exFAT or ext4; nothing on this one was changed",
         });
     }
@@ -102,7 +117,7 @@ pub fn dump_has_tables(snapshot: &Dir) -> Result<bool> {
     loop {
         line.clear();
         // A line of a COPY block may be huge; before the first table there are none.
-        let read = std::io::Read::take(&mut input, 1 << 20).read_until(b'\n', &mut line);
+        let read = (&mut input).take(1 << 20).read_until(b'\n', &mut line);
         match read.map_err(|source| Error::Unreadable { path: db.shown(b"pg_dump.sql"), source })? {
             0 => return Ok(false),
             _ if line.starts_with(b"CREATE TABLE ") => return Ok(true),

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::os::dir::{Dir, Entry, set_mtime, set_owner_mode};
+use crate::os::dir::{Dir, Entry, clone_into, set_mtime, set_owner_mode};
 use crate::os::progress::Progress;
 use crate::os::signal;
 
@@ -30,6 +30,8 @@ pub struct Copied {
     pub entry: Entry,
     /// SHA-256 of the bytes that were written.
     pub sha256: [u8; 32],
+    /// It is a clone: it shares the storage of its source until one of them is changed.
+    pub cloned: bool,
 }
 
 /// Copies the file `name` of `from` to the new file `to_name` of `to`, with its time. A file that is being written to
@@ -45,21 +47,58 @@ pub fn copy(
     owned: Ownership,
     progress: &mut Progress,
 ) -> Result<Copied> {
+    bring(from, name, to, to_name, owned, false, progress)
+}
+
+/// As [`copy`], but a clone where the filesystem can make one: it takes no room, and later changes of the source do not
+/// reach it. The SHA-256 is then that of what the new file holds.
+///
+/// # Errors
+/// As [`copy`].
+pub fn clone_or_copy(
+    from: &Dir,
+    name: &[u8],
+    to: &Dir,
+    to_name: &[u8],
+    owned: Ownership,
+    progress: &mut Progress,
+) -> Result<Copied> {
+    bring(from, name, to, to_name, owned, true, progress)
+}
+
+fn bring(
+    from: &Dir,
+    name: &[u8],
+    to: &Dir,
+    to_name: &[u8],
+    owned: Ownership,
+    may_clone: bool,
+    progress: &mut Progress,
+) -> Result<Copied> {
     for _ in 0..3 {
         let (mut source, before) = from.read(name)?;
         let mut target = to.create(to_name, owned.file_mode)?;
         let fail = |error: std::io::Error| Error::io("write", &to.path_of(to_name), error);
-        let (sha256, count) = pump(&mut source, from, name, |bytes| {
-            target.write_all(bytes).map_err(fail)?;
-            progress.add_bytes(bytes.len() as u64);
-            Ok(())
-        })?;
+        let cloned = may_clone && clone_into(&source, &target).map_err(fail)?;
+        let (sha256, count) = if cloned {
+            let (mut target, _) = to.read(to_name)?;
+            pump(&mut target, to, to_name, |bytes| {
+                progress.add_bytes(bytes.len() as u64);
+                Ok(())
+            })?
+        } else {
+            pump(&mut source, from, name, |bytes| {
+                target.write_all(bytes).map_err(fail)?;
+                progress.add_bytes(bytes.len() as u64);
+                Ok(())
+            })?
+        };
         let after = Entry::of_file(&source).map_err(|source| unreadable(from, name, source))?;
         if after.mtime == before.mtime && after.size == count {
             set_owner_mode(&target, owned.owner, owned.file_mode).map_err(fail)?;
             set_mtime(&target, before.mtime).map_err(fail)?;
             progress.add_file();
-            return Ok(Copied { entry: Entry::of_file(&target).map_err(fail)?, sha256 });
+            return Ok(Copied { entry: Entry::of_file(&target).map_err(fail)?, sha256, cloned });
         }
         to.remove(to_name)?;
     }

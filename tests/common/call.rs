@@ -29,6 +29,7 @@ pub struct Call<'a> {
     variables: Vec<(&'a str, OsString)>,
     through: Vec<OsString>,
     systemd: bool,
+    limit: Duration,
 }
 
 impl<'a> Call<'a> {
@@ -36,7 +37,17 @@ impl<'a> Call<'a> {
     pub fn new(server: &'a Server, arguments: &[&str], stick: Option<&'a Stick>) -> Self {
         let job = arguments.first().map(|argument| (*argument).to_owned()).unwrap_or_default();
         let arguments = arguments.iter().map(|argument| (*argument).into()).collect();
-        Call { server, job, stick, arguments, name: None, variables: vec![], through: vec![], systemd: false }
+        Call {
+            server,
+            job,
+            stick,
+            arguments,
+            name: None,
+            variables: vec![],
+            through: vec![],
+            systemd: false,
+            limit: TIME_LIMIT,
+        }
     }
 
     /// One more argument.
@@ -73,6 +84,12 @@ impl<'a> Call<'a> {
     /// With stderr connected to the journal, as a unit has it.
     pub fn under_systemd(mut self) -> Self {
         self.systemd = true;
+        self
+    }
+
+    /// It may take so long before it is taken to hang.
+    pub fn patience(mut self, seconds: u64) -> Self {
+        self.limit = Duration::from_secs(seconds);
         self
     }
 
@@ -150,7 +167,7 @@ impl<'a> Call<'a> {
         let child = command.spawn();
         let child =
             child.unwrap_or_else(|error| panic!("{}", missing(&command.get_program().to_string_lossy(), &error)));
-        Running { server: self.server, command: self.job, child, out, err, log_before }
+        Running { server: self.server, command: self.job, child, out, err, log_before, limit: self.limit }
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -192,6 +209,7 @@ pub struct Running<'a> {
     out: tempfile::NamedTempFile,
     err: tempfile::NamedTempFile,
     log_before: usize,
+    limit: Duration,
 }
 
 impl Running<'_> {
@@ -200,7 +218,7 @@ impl Running<'_> {
         let start = Instant::now();
         while !holds() {
             assert!(self.child.try_wait().unwrap().is_none(), "ended before {what}: {}", self.stderr());
-            assert!(start.elapsed() < TIME_LIMIT, "never: {what}");
+            assert!(start.elapsed() < self.limit, "never: {what}");
             sleep(Duration::from_micros(200));
         }
     }
@@ -242,7 +260,7 @@ impl Running<'_> {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if start.elapsed() > TIME_LIMIT {
+            if start.elapsed() > self.limit {
                 self.child.kill().unwrap();
                 panic!("hangs: {}", self.stderr());
             }

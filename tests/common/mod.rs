@@ -10,8 +10,10 @@ use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod call;
+pub mod factory;
 pub mod postgres;
 pub mod server;
+pub mod site;
 pub mod stick;
 pub mod tree;
 pub mod undo;
@@ -43,6 +45,9 @@ pub fn missing(program: &str, error: &std::io::Error) -> String {
         "mkswap" | "losetup" | "unshare" | "prlimit" | "blkid" | "partx" => "util-linux",
         "sfdisk" => "fdisk",
         "mkfs.vfat" => "dosfstools",
+        "mkfs.btrfs" => "btrfs-progs",
+        "mkfs.xfs" => "xfsprogs",
+        "/usr/bin/time" => "time",
         other => other,
     };
     format!("{program}: {error} (apt-get install {package})")
@@ -137,6 +142,20 @@ pub fn stop_in_write_back(run: &mut call::Running, stick: &Stick) -> PathBuf {
     });
     run.signal(rustix::process::Signal::STOP);
     stick.mountpoint().expect("stopped while the stick is mounted")
+}
+
+/// Bytes that nothing compresses, others for each seed (splitmix64).
+pub fn noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x1234_5678_9abc_def1);
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
 }
 
 /// Adds many small files.

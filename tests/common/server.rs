@@ -33,6 +33,15 @@ impl Server {
         server
     }
 
+    /// The same on a filesystem made by that program, such as `mkfs.xfs`.
+    pub fn on_filesystem(fstype: &str, mib: u64) -> Server {
+        let disk = Stick::made(mib, |image| drop(super::tool(&format!("mkfs.{fstype}"), &["-q", image])));
+        let place = Mounted::of_type(fstype, disk.device(), MountFlags::empty(), "");
+        let server = Server { root: place.0.path().join("root"), disk: Some((place, disk)), _dir: None };
+        fs::create_dir(&server.root).unwrap();
+        server
+    }
+
     /// The server that starts after a power cut at this instant: what is on the disk, and no more.
     pub fn after_power_cut(&self) -> Server {
         let (_, disk) = self.disk.as_ref().expect("a server on a disk of its own");

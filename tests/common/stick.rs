@@ -217,10 +217,15 @@ pub struct Mounted(pub TempDir);
 impl Mounted {
     /// Mounts a device.
     pub fn new(device: impl AsRef<Path>, flags: MountFlags, data: &str) -> Mounted {
+        Mounted::of_type("ext4", device, flags, data)
+    }
+
+    /// The same with another filesystem.
+    pub fn of_type(fstype: &str, device: impl AsRef<Path>, flags: MountFlags, data: &str) -> Mounted {
         let dir = tempfile::tempdir().unwrap();
         let data = CString::new(data).unwrap();
         let device = device.as_ref();
-        rustix::mount::mount(device, dir.path(), "ext4", flags, data.as_c_str())
+        rustix::mount::mount(device, dir.path(), fstype, flags, data.as_c_str())
             .unwrap_or_else(|error| panic!("mount {}: {error}", device.display()));
         Mounted(dir)
     }

@@ -56,7 +56,7 @@ fn adopt(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         return writable.and(stick.release());
     }
     let stick = stick.writable()?;
-    let written = stick.set_server(&server.id);
+    let written = stick.temp().and_then(|temp| stick.set_server(&temp, &server.id)).and_then(|()| stick.end_temp());
     written.and(stick.release())?;
     info!("it is this server's ({id}) now");
     Ok(())

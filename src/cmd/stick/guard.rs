@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 use log::warn;
 
+use super::park::note;
 use super::{Env, Report};
 use crate::error::{Error, Result};
 use crate::os::block::Block;
@@ -23,15 +24,15 @@ pub struct Args {
     device: PathBuf,
 }
 
-/// Tells of it. What this system runs from, and what is gone again, is not told of.
+/// Tells of it, once for as long as it is in. What this system runs from, and what is gone again, is not told of.
 ///
 /// # Errors
-/// None of its own: that it is no stick of ours is what this is for.
+/// `Io`. That it is no stick of ours is none: telling of it is what this is for.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
     let Ok(block) = Block::open(&args.device) else {
         return Ok(());
     };
-    if disk::is_the_system_s(&block, &env.settings.server_root) {
+    if disk::is_the_system_s(&block, &env.settings.server_root) || !note(&args.device, &block, false)? {
         return Ok(());
     }
     let mut report = Report::new("guard");

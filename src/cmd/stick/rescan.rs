@@ -10,6 +10,7 @@ use argh::FromArgs;
 use log::{error, info};
 
 use super::Env;
+use super::park::forget;
 use crate::error::{Error, Result};
 use crate::os::{block, systemd};
 use crate::settings::Labels;
@@ -46,6 +47,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
             info!("plan: start {unit} for {} ({label})", node.display());
             continue;
         }
+        forget(&node);
         match (systemd::start_no_block(&unit), &first_error) {
             (Ok(()), _) => info!("started {unit} for {} ({label})", node.display()),
             (Err(error), Ok(())) => first_error = Err(error),

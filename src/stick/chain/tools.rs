@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::block::{self, Block};
+use crate::os::dir::Dir;
 use crate::os::lock::Lock;
 use crate::settings::Settings;
 use crate::stick::control::{CONTROL, ROLE};
@@ -134,14 +135,14 @@ impl Stick {
 }
 
 impl WritableStick {
-    /// Writes on the stick whose it is.
+    /// Writes on the stick whose it is, through its temporary directory; nothing to do where it says so already.
     ///
     /// # Errors
     /// `Io`.
-    pub fn set_server(&self, id: &str) -> Result<()> {
-        let temp = self.temp()?;
-        let written = self.set_file(&temp, &self.control()?, SERVER, format!("{id}\n").as_bytes());
-        drop(temp);
-        written.and(self.end_temp())
+    pub fn set_server(&self, temp: &Dir, id: &str) -> Result<()> {
+        if self.stick().server()?.as_deref() == Some(id) {
+            return Ok(());
+        }
+        self.set_file(temp, &self.control()?, SERVER, format!("{id}\n").as_bytes())
     }
 }
