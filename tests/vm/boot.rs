@@ -151,7 +151,10 @@ fn seeded(lab: &mut Lab) -> Outcome<()> {
     let place = format!("{}@@8M", raw.display());
     let seed = [
         ("meta-data", "instance-id: test-1\n"),
-        ("user-data", "#cloud-config\nhostname: factory-7\nusers:\n  - name: operator\n    groups: [adm, sudo]\n    shell: /bin/bash\n"),
+        (
+            "user-data",
+            "#cloud-config\nhostname: factory-7\nusers:\n  - name: operator\n    groups: [adm, sudo]\n    shell: /bin/bash\n",
+        ),
     ];
     for (name, text) in seed {
         let file = lab.dir.join(name);

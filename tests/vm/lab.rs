@@ -122,7 +122,8 @@ pub fn in_service(shell: &mut Shell) -> Outcome<()> {
     check(failed.is_empty(), format!("failed units:\n{failed}"))?;
     check(state == "running", format!("the system is {state}, not running"))?;
     shell.run("systemctl is-active toolmaster-ready.target")?;
-    let database = shell.run("cd /srv/rpi-server && docker compose ps --format '{{.Name}} {{.State}} {{.Health}} {{.Ports}}'")?;
+    let database =
+        shell.run("cd /srv/rpi-server && docker compose ps --format '{{.Name}} {{.State}} {{.Health}} {{.Ports}}'")?;
     let healthy = "postgres running healthy 127.0.0.1:5432->5432/tcp";
     check(database == healthy, format!("docker compose ps: {database}"))
 }

@@ -59,7 +59,13 @@ pub struct Vm {
 pub fn overlay(image: &Path, disk: &Path) -> Outcome<()> {
     let _ = fs::remove_file(disk);
     let base = image.with_extension("img");
-    quiet(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(base).arg(disk).arg("16G"))
+    quiet(
+        Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+            .arg(base)
+            .arg(disk)
+            .arg("16G"),
+    )
 }
 
 impl Vm {
@@ -94,7 +100,8 @@ impl Vm {
 
     /// Logs in as root, as soon as it lets us.
     pub fn shell(&self, limit: Duration) -> Outcome<Shell> {
-        Shell::open(&self.run.join("key"), self.port, limit).map_err(|error| format!("{error}\n{}", self.console_tail()))
+        Shell::open(&self.run.join("key"), self.port, limit)
+            .map_err(|error| format!("{error}\n{}", self.console_tail()))
     }
 
     /// Puts a stick into a USB port.
@@ -167,7 +174,8 @@ impl Vm {
     fn order(&mut self, command: &str, arguments: Value) -> Outcome<Value> {
         let order = json!({"execute": command, "arguments": arguments});
         writeln!(self.qmp.get_mut(), "{order}").map_err(|error| format!("QMP {command}: {error}"))?;
-        let answer = self.read_answer(command, |value| value.get("return").is_some() || value.get("error").is_some())?;
+        let answer =
+            self.read_answer(command, |value| value.get("return").is_some() || value.get("error").is_some())?;
         match answer.get("error") {
             Some(error) => fail(format!("QMP {command}: {}", error["desc"].as_str().unwrap_or_default())),
             None => Ok(answer["return"].clone()),

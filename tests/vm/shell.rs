@@ -37,7 +37,15 @@ impl Shell {
     fn try_open(key: &Path, port: u16) -> Outcome<Self> {
         let mut process = Command::new("ssh")
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"])
-            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=90", "-o", "ServerAliveInterval=60", "-i"])
+            .args([
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "ConnectTimeout=90",
+                "-o",
+                "ServerAliveInterval=60",
+                "-i",
+            ])
             .arg(key)
             .args(["-p", &port.to_string(), "root@127.0.0.1", "LC_ALL=C.UTF-8 exec bash 2>&1"])
             .stdin(Stdio::piped())
@@ -96,7 +104,9 @@ impl Shell {
                 Err(RecvTimeoutError::Timeout) => {
                     return fail(format!("`{command}` has not ended after {} s: {output}", limit.as_secs()));
                 }
-                Err(RecvTimeoutError::Disconnected) => return fail(format!("`{command}`: the connection broke: {output}")),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return fail(format!("`{command}`: the connection broke: {output}"));
+                }
             }
         }
     }

@@ -83,7 +83,12 @@ pub fn make(dir: &Path, name: &str, recipe: &Recipe, shell: &mut Shell) -> Outco
     match recipe.fs {
         Fs::Ext4 => {
             blank(&stick, SIZE)?;
-            quiet(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", recipe.label, "-d"]).arg(&tree).arg(&stick))?;
+            quiet(
+                Command::new("mke2fs")
+                    .args(["-q", "-F", "-t", "ext4", "-L", recipe.label, "-d"])
+                    .arg(&tree)
+                    .arg(&stick),
+            )?;
         }
         Fs::Fat32 => fat(&tree, &stick, recipe.label)?,
         Fs::ExFat => exfat(&tree, &stick, recipe.label, shell)?,

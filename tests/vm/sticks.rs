@@ -50,16 +50,15 @@ const BACKUP: Role = Role {
 /// In the order of their run: DIST and BACKUP want data on the server.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (role, run) in [
-        (&INGEST, ingest as fn(&mut Lab, Fs, Layout) -> Outcome<()>),
-        (&DIST, dist),
-        (&BACKUP, backup),
-    ] {
+    for (role, run) in [(&INGEST, ingest as fn(&mut Lab, Fs, Layout) -> Outcome<()>), (&DIST, dist), (&BACKUP, backup)]
+    {
         for fs in [Fs::Fat32, Fs::Ext4, Fs::ExFat] {
             for layout in [Layout::Partitioned, Layout::Whole] {
                 let name = format!("{}, {}, {}, Japanese names", role.label, fs.name(), layout.name());
                 let short = match role.word {
-                    "INGEST" => (fs, layout) == (Fs::Fat32, Layout::Partitioned) || (fs, layout) == (Fs::ExFat, Layout::Whole),
+                    "INGEST" => {
+                        (fs, layout) == (Fs::Fat32, Layout::Partitioned) || (fs, layout) == (Fs::ExFat, Layout::Whole)
+                    }
                     "DIST" => (fs, layout) == (Fs::ExFat, Layout::Partitioned),
                     _ => (fs, layout) == (Fs::Ext4, Layout::Partitioned),
                 };
@@ -73,7 +72,9 @@ pub fn cases() -> Vec<Case> {
         Case::new("put in again within a second", within_a_second),
         Case::new("pulled while it is being written, and put in again", pulled_writing),
         Case::new("three at once", three_at_once),
-        Case::new("wrong label: told of, untouched", |lab| foreign(lab, "OTHER", Fs::Ext4, "is no stick of ours: its label is \"OTHER\"")),
+        Case::new("wrong label: told of, untouched", |lab| {
+            foreign(lab, "OTHER", Fs::Ext4, "is no stick of ours: its label is \"OTHER\"")
+        }),
         Case::new("wrong role: refused, not shown", |lab| refused(lab, Some("DIST"))),
         Case::new("no role: refused, not shown", |lab| refused(lab, None)),
         Case::new("LUKS: told of, untouched", encrypted),
@@ -105,12 +106,18 @@ fn empty_stick(lab: &mut Lab, role: &Role, name: &str, fs: Fs, layout: Layout) -
 /// A place in the journal: what comes after it is new.
 fn mark(shell: &mut Shell) -> Outcome<String> {
     let text = shell.run("journalctl --lines 0 --show-cursor --quiet")?;
-    text.lines().find_map(|line| line.strip_prefix("-- cursor: ")).map(str::to_owned).ok_or(format!("no cursor in {text}"))
+    text.lines()
+        .find_map(|line| line.strip_prefix("-- cursor: "))
+        .map(str::to_owned)
+        .ok_or(format!("no cursor in {text}"))
 }
 
 /// Waits for the role's completion line after the mark, and until the stick is shown.
 fn finished(shell: &mut Shell, role: &Role, mark: &str) -> Outcome<()> {
-    shell.until(&format!("journalctl --after-cursor='{mark}' -u '{}' -o cat | grep -F '{}'", role.unit, role.line), JOB)?;
+    shell.until(
+        &format!("journalctl --after-cursor='{mark}' -u '{}' -o cat | grep -F '{}'", role.unit, role.line),
+        JOB,
+    )?;
     shell.until(&format!("findmnt -no OPTIONS {} | grep -w ro", role.place), SHOWN).map(drop)
 }
 
@@ -221,7 +228,8 @@ fn pulled_writing(lab: &mut Lab) -> Outcome<()> {
                    test $(cut -d ' ' -f 7 < <(tr -s ' ' </sys/class/block/${dev##*/}/stat | sed 's/^ //')) -gt 512";
     shell.until(written, JOB)?;
     vm.pull("stick")?;
-    shell.until("! systemctl list-units --no-legend --plain 'usb-dist-export@*' | grep -q .", Duration::from_secs(60))?;
+    shell
+        .until("! systemctl list-units --no-legend --plain 'usb-dist-export@*' | grep -q .", Duration::from_secs(60))?;
     completed(shell)?;
     let said = shell.run(&format!("journalctl --after-cursor='{first}' -u '{}' -o cat", DIST.unit))?;
     check(!said.contains(DIST.line), format!("it says that it was done:\n{said}"))?;
