@@ -217,7 +217,7 @@ fn advice(words: &str) -> &'static str {
     } else if says(&["No space left on device"]) {
         "make room on the server's disk and run it again"
     } else {
-        "look at the log of the database (docker compose logs db) and run it again"
+        "look at the log of the database (docker compose logs postgres) and run it again"
     }
 }
 
