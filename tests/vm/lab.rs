@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::qemu::{Bus, Start, Vm, overlay};
 use crate::shell::Shell;
@@ -42,14 +42,11 @@ impl Lab {
         let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/image/toolmaster-virt");
         let file = image.with_extension("img");
         check(file.exists(), format!("{} is missing -> build it: scripts/image virt", file.display()))?;
+        forget_dead(&image);
         let dir = image.with_file_name(format!("vm-test.{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let run = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let time = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_err(|error| error.to_string())?
-            .as_secs();
-        Ok(Self { image, run, machine: None, time, _dir: Removed(dir.clone()), dir })
+        Ok(Self { image, run, machine: None, time: 0, _dir: Removed(dir.clone()), dir })
     }
 
     /// A machine of a case's own, on this disk.
@@ -102,16 +99,32 @@ impl Lab {
 
     /// A time for meta.json that is later than any before.
     pub fn later(&mut self) -> u64 {
-        self.time += 100;
+        let now = UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs());
+        self.time = self.time.max(now) + 100;
         self.time
     }
 
     /// What the machine can tell of a failure.
     pub fn after_failure(&mut self) -> String {
         let Some((vm, shell)) = self.machine.as_mut() else { return String::new() };
-        let ask = "journalctl --no-pager --lines 60 --output short-precise; systemctl --failed --no-pager; lsblk -f; \
-                   grep -E ' (/mnt|/run/toolmaster)' /proc/mounts";
-        shell.run(ask).unwrap_or_else(|error| format!("{error}\n{}", vm.console_tail()))
+        let ask = "journalctl --no-pager --lines 40 --output short-precise; systemctl --failed --no-pager; lsblk -f; \
+                   grep -E ' (/mnt|/run/toolmaster)' /proc/mounts || true";
+        let said = shell.run(ask).unwrap_or_else(|error| format!("{error}\n{}", vm.console_tail()));
+        // The next case begins with empty ports.
+        vm.pull_all();
+        said
+    }
+}
+
+/// Removes what a run that was killed has left.
+fn forget_dead(image: &Path) {
+    let entries = image.parent().and_then(|dir| fs::read_dir(dir).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("vm-test."));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

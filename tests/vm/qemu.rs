@@ -51,6 +51,7 @@ pub struct Vm {
     qmp: BufReader<UnixStream>,
     run: PathBuf,
     port: u16,
+    plugged: Vec<String>,
     /// Since it was switched on.
     pub started: Instant,
 }
@@ -92,7 +93,15 @@ impl Vm {
         let lifeline = process.stdin.take();
         let started = Instant::now();
         let qmp = connect(&socket, run)?;
-        let mut vm = Self { process, lifeline, qmp: BufReader::new(qmp), run: run.to_owned(), port, started };
+        let mut vm = Self {
+            process,
+            lifeline,
+            qmp: BufReader::new(qmp),
+            run: run.to_owned(),
+            port,
+            plugged: Vec::new(),
+            started,
+        };
         vm.read_answer("greeting", |value| value.get("QMP").is_some())?;
         vm.order("qmp_capabilities", json!({}))?;
         Ok(vm)
@@ -125,7 +134,9 @@ impl Vm {
         self.order("blockdev-add", node)?;
         let device = json!({"driver": "usb-storage", "id": format!("usb-{name}"), "drive": name, "removable": true,
             "bus": "sticks.0", "serial": name});
-        self.order("device_add", device).map(drop)
+        self.order("device_add", device)?;
+        self.plugged.push(name.to_owned());
+        Ok(())
     }
 
     /// Pulls a stick out, without asking anyone.
@@ -138,9 +149,17 @@ impl Vm {
             }
             sleep(Duration::from_millis(50));
         }
+        self.plugged.retain(|other| other != name);
         // Only a slow stick has one.
         let _ = self.order("object-del", json!({"id": format!("{name}-limit")}));
         Ok(())
+    }
+
+    /// Pulls every stick that a case left in.
+    pub fn pull_all(&mut self) {
+        for name in self.plugged.clone() {
+            let _ = self.pull(&name);
+        }
     }
 
     /// Presses the power button and waits until it is off.

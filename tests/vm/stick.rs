@@ -189,8 +189,9 @@ fn partition(stick: &Path) -> Outcome<()> {
     })();
     written.map_err(|error| format!("{}: {error}", disk.display()))?;
     let mut sfdisk = Command::new("sfdisk")
-        .args(["-q", "--no-reread", "--no-tell-kernel"])
+        .args(["-q", "--no-reread", "--no-tell-kernel", "--wipe", "never", "--wipe-partitions", "never"])
         .arg(&disk)
+        .stdout(Stdio::null())
         .stdin(Stdio::piped())
         .spawn()
         .map_err(|error| format!("sfdisk: {error}"))?;
