@@ -30,12 +30,14 @@ pub fn check(holds: bool, reason: impl Into<String>) -> Outcome<()> {
     if holds { Ok(()) } else { Err(reason.into()) }
 }
 
+type Run = Box<dyn Fn(&mut Lab) -> Outcome<()>>;
+
 /// A case.
 pub struct Case {
     pub name: String,
     /// Whether `--short` runs it.
     pub short: bool,
-    pub run: Box<dyn Fn(&mut Lab) -> Outcome<()>>,
+    pub run: Run,
 }
 
 impl Case {

@@ -192,6 +192,7 @@ fn partition(stick: &Path) -> Outcome<()> {
         .args(["-q", "--no-reread", "--no-tell-kernel", "--wipe", "never", "--wipe-partitions", "never"])
         .arg(&disk)
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .stdin(Stdio::piped())
         .spawn()
         .map_err(|error| format!("sfdisk: {error}"))?;
