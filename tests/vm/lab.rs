@@ -130,11 +130,13 @@ fn forget_dead(image: &Path) {
 
 /// Waits until nothing of the boot is left to do, and fails if any unit has failed or the database is not healthy.
 pub fn in_service(shell: &mut Shell) -> Outcome<()> {
+    shell.try_run("systemctl is-system-running --wait", BOOT)?;
+    // A disk so slow that the boot went on without it is taken into service afterwards.
+    shell.until("systemctl is-active toolmaster-ready.target", BOOT)?;
     let (_, state) = shell.try_run("systemctl is-system-running --wait", BOOT)?;
     let failed = shell.run("systemctl list-units --failed --no-legend --plain --no-pager")?;
     check(failed.is_empty(), format!("failed units:\n{failed}"))?;
     check(state == "running", format!("the system is {state}, not running"))?;
-    shell.run("systemctl is-active toolmaster-ready.target")?;
     let database =
         shell.run("cd /srv/rpi-server && docker compose ps --format '{{.Name}} {{.State}} {{.Health}} {{.Ports}}'")?;
     let healthy = "postgres running healthy 127.0.0.1:5432->5432/tcp";
