@@ -54,6 +54,7 @@ stand_in() {
   rm -f "$tree/etc/resolv.conf" "$tree/etc/hostname"
   mkdir -p "$tree/var/lib/postgresql/data" "$tree/dev" "$tree/proc" "$tree/sys" "$tree/tmp" "$tree/run"
   ln -sfn dash "$tree/usr/bin/sh"
+  rm -rf "$tree/var/run"
   ln -sfn /run "$tree/var/run"
   chmod 1777 "$tree/tmp"
   tar -C "$tree" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=posix \

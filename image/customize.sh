@@ -21,3 +21,12 @@ for unit in systemd-firstboot systemd-networkd-wait-online; do
   ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
 done
 chroot "$root" systemctl preset-all
+# Answers to connections from a host that runs this as its guest; it fails where there is none.
+mkdir -p "$root/etc/systemd/system-generators"
+ln -sf /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
+# The caches that depend on /usr (libraries, message catalogue, users) are made already: says so, or the first boot makes them again.
+for directory in etc var; do
+  printf 'TIMESTAMP_NSEC=%s000000000\n' "$SOURCE_DATE_EPOCH" >"$root/$directory/.updated"
+  touch -d "@$SOURCE_DATE_EPOCH" "$root/$directory/.updated"
+done
+touch -d "@$SOURCE_DATE_EPOCH" "$root/usr"

@@ -1,14 +1,20 @@
 # shellcheck shell=bash
 # The system's files as the image has them: Debian's, our package, the overlay.
 
+# with_ids FILE: it, with the partitions' ids in it.
+with_ids() {
+  sed "s/@ROOT_PARTUUID@/${ROOT_PARTUUID,,}/; s/@BOOT_PARTUUID@/${BOOT_PARTUUID,,}/; s/@DATA_PARTUUID@/${DATA_PARTUUID,,}/" "$1"
+}
+
 # Unpacks Debian's root, installs our package, lays the overlay over it and packs it again, sorted and with bounded times.
 make_root() {
   ROOT=$WORK/root.tar
   mkdir -p "$WORK/overlay/usr/share/toolmaster/container" "$WORK/overlay/boot/firmware"
   cp -R image/overlay/. "$WORK/overlay/"
   cp "$CONTAINER/postgres.tar.zst" "$CONTAINER/postgres.id" "$WORK/overlay/usr/share/toolmaster/container/"
-  sed "s/@ROOT_PARTUUID@/${ROOT_PARTUUID,,}/; s/@BOOT_PARTUUID@/${BOOT_PARTUUID,,}/; s/@DATA_PARTUUID@/${DATA_PARTUUID,,}/" \
-    image/fstab >"$WORK/overlay/etc/fstab"
+  with_ids image/fstab >"$WORK/overlay/etc/fstab"
+  mkdir -p "$WORK/overlay/usr/lib/udev/rules.d"
+  with_ids image/data.rules >"$WORK/overlay/usr/lib/udev/rules.d/91-toolmaster-data.rules"
   chmod -R u=rwX,go=rX "$WORK/overlay"
   tar -C "$WORK/overlay" --owner=0 --group=0 --numeric-owner -cf "$WORK/overlay.tar" .
   cp "$DEB" "$WORK/toolmaster.deb"

@@ -40,11 +40,11 @@ make_cluster() {
     fail "$PGDATA is not empty and holds no cluster: its PG_VERSION is missing -> restore it, or give an empty volume"
   fi
   mkdir -m 0700 "$new"
-  printf '%s\n' "$POSTGRES_PASSWORD" >"/tmp/password"
+  (umask 077 && printf "%s\n" "$POSTGRES_PASSWORD" >"$new/password")
   # shellcheck disable=SC2086 # several arguments in one variable, as in the official image
-  initdb --pgdata="$new/data" --username="$user" --pwfile=/tmp/password --auth-local=trust --auth-host=scram-sha-256 \
-    --encoding=UTF8 --no-instructions ${POSTGRES_INITDB_ARGS-}
-  rm /tmp/password
+  initdb --pgdata="$new/data" --username="$user" --pwfile="$new/password" --auth-local=trust --auth-host=scram-sha-256 \
+    --encoding=UTF8 --no-sync --no-instructions ${POSTGRES_INITDB_ARGS-}
+  rm "$new/password"
   echo 'host all all all scram-sha-256' >>"$new/data/pg_hba.conf"
   echo "listen_addresses = '*'" >>"$new/data/postgresql.conf"
   if [ "$database" != postgres ]; then

@@ -1,0 +1,191 @@
+//! Booting: without a network, from each kind of disk, with sticks in, with parts missing.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::lab::{BOOT, LOGIN, Lab, in_service};
+use crate::qemu::{Bus, overlay};
+use crate::shell::quiet;
+use crate::stick::{Fs, Layout};
+use crate::sticks::{self, completed};
+use crate::{Case, Outcome, check, fail};
+
+/// Before the sticks.
+pub fn first() -> Vec<Case> {
+    vec![
+        Case::new("boots without a network: in service, no failed unit, database healthy", |lab| {
+            lab.switch_on(Bus::Virtio, &[])?;
+            in_service(lab.shell()?)
+        }),
+        Case::new("the data partition fills the disk, the root does not", grown),
+        Case::new("docker keeps everything on the data partition", docker_root),
+        Case::new("no password, no automounter, keys only, first boot's presets as built", hardened),
+    ]
+}
+
+/// After them: these switch the machine off and on.
+pub fn last() -> Vec<Case> {
+    vec![
+        Case::new("TM-INGEST present at boot", present_at_boot),
+        Case::long("boots from USB storage, which is no stick", |lab| other_bus(lab, Bus::Usb, "sd")),
+        Case::long("boots from NVMe", |lab| other_bus(lab, Bus::Nvme, "nvme")),
+        Case::long("boots for the first time from USB storage", |lab| first_boot(lab, Bus::Usb, "sd")),
+        Case::long("a missing data partition does not hold the boot", without_data),
+        Case::long("user, key and host name from the FAT partition (cloud-init)", seeded),
+        Case::long("the snapshot timer fires when the clock passes 02:30", timer),
+    ]
+}
+
+fn grown(lab: &mut Lab) -> Outcome<()> {
+    let (_, shell) = lab.machine()?;
+    let sizes = shell.run("df --output=size -BM / /srv | tail -n 2 | tr -dc '0-9\\n'")?;
+    let sizes: Vec<u64> = sizes.split_whitespace().filter_map(|size| size.parse().ok()).collect();
+    // The disk has 16 GiB.
+    check(matches!(sizes[..], [root, data] if root < 4096 && data > 11_000), format!("MiB: {sizes:?}"))?;
+    let block = shell.run("stat -fc %S / /srv")?;
+    check(block == "4096\n4096", format!("block sizes: {block}"))
+}
+
+fn docker_root(lab: &mut Lab) -> Outcome<()> {
+    let (_, shell) = lab.machine()?;
+    let data = shell.run("findmnt -no SOURCE --target /srv")?;
+    let root = shell.run("docker info --format '{{.DockerRootDir}}'")?;
+    check(root == "/var/lib/docker", format!("docker's root: {root}"))?;
+    let under = shell.run("findmnt -no SOURCE --target /var/lib/docker/overlay2")?;
+    check(under.starts_with(&data), format!("{under}, not {data}"))?;
+    let volume = shell.run("docker volume inspect postgres-data --format '{{.Mountpoint}}'")?;
+    check(volume == "/var/lib/docker/volumes/postgres-data/_data", volume)?;
+    // Without that mount docker has to stay off.
+    shell.run("systemctl show docker.service -P RequiresMountsFor | grep -q /var/lib/docker")?;
+    let id = shell.run("docker image inspect --format '{{.Id}}' postgres:17")?;
+    let expected = shell.run("cat /usr/share/toolmaster/container/postgres.id")?;
+    check(id == expected, format!("{id}, not {expected}"))?;
+    let listening = shell.run("ss -Hltn 'sport = :5432' | tr -s ' ' | cut -d ' ' -f 4")?;
+    check(listening == "127.0.0.1:5432", format!("the database listens at {listening}"))
+}
+
+fn hardened(lab: &mut Lab) -> Outcome<()> {
+    let (_, shell) = lab.machine()?;
+    shell.run("! grep -vE '^[^:]*:[*!]' /etc/shadow")?;
+    shell.run("sshd -T | grep -x 'passwordauthentication no'")?;
+    shell.run("! command -v udisksctl && ! systemctl cat udisks2 autofs 2>/dev/null")?;
+    let wanted = shell.run("systemctl is-enabled ssh docker avahi-daemon systemd-networkd systemd-timesyncd raspi-server tool-snapshot.timer")?;
+    check(wanted.lines().all(|line| line == "enabled"), wanted)?;
+    // Only "mirrorctl enable" enables it.
+    shell.run("! systemctl is-enabled mirror-compare.timer 2>/dev/null | grep -qx enabled")?;
+    let name = shell.run("hostname; date +%Z; test $(wc -c </etc/machine-id) = 33 && echo id")?;
+    check(name == "toolmaster\nJST\nid", name)?;
+    shell.run("getent ahosts toolmaster.local").map(drop)
+}
+
+fn present_at_boot(lab: &mut Lab) -> Outcome<()> {
+    let text = format!("present at boot {}", lab.later());
+    let stick = sticks::ingest_stick(lab, "boot", Fs::Fat32, Layout::Partitioned, &text)?;
+    lab.switch_off()?;
+    lab.switch_on(Bus::Virtio, &[&stick])?;
+    let shell = lab.shell()?;
+    in_service(shell)?;
+    let done = "journalctl -b -u 'usb-ingest@*' -o cat | grep -F 'ingest completed (dry_run=0 force=0)'";
+    shell.until(done, Duration::from_secs(240))?;
+    let there = shell.run(&format!("cat '/srv/rpi-server/{}'", sticks::CSV))?;
+    check(there == text, format!("on the server: {there}"))
+}
+
+/// The same disk, in another place.
+fn other_bus(lab: &mut Lab, bus: Bus, device: &str) -> Outcome<()> {
+    lab.switch_off()?;
+    lab.switch_on(bus, &[])?;
+    let shell = lab.shell()?;
+    in_service(shell)?;
+    booted_from(shell, device)?;
+    lab.switch_off()
+}
+
+fn booted_from(shell: &mut crate::shell::Shell, device: &str) -> Outcome<()> {
+    let root = shell.run("findmnt -no SOURCE /")?;
+    check(root.starts_with(&format!("/dev/{device}")), format!("the root is {root}"))?;
+    // The system's own disk is neither a stick nor foreign storage.
+    let (_, said) = shell.try_run("journalctl -b -o cat | grep 'is no stick of ours'", Duration::from_secs(60))?;
+    check(said.is_empty(), said)
+}
+
+fn first_boot(lab: &mut Lab, bus: Bus, device: &str) -> Outcome<()> {
+    lab.switch_off()?;
+    let disk = lab.dir.join("first.qcow2");
+    overlay(&lab.image, &disk)?;
+    let vm = lab.start(&disk, bus, &[], "")?;
+    let mut shell = vm.shell(LOGIN)?;
+    in_service(&mut shell)?;
+    booted_from(&mut shell, device)
+}
+
+/// A copy of the image in a raw file, for changing what is on its partitions.
+fn copy(lab: &Lab) -> Outcome<std::path::PathBuf> {
+    let raw = lab.dir.join("changed.img");
+    quiet(Command::new("cp").args(["--sparse=always"]).arg(lab.image.with_extension("img")).arg(&raw))?;
+    Ok(raw)
+}
+
+fn without_data(lab: &mut Lab) -> Outcome<()> {
+    lab.switch_off()?;
+    let raw = copy(lab)?;
+    quiet(Command::new("sfdisk").args(["-q", "--no-reread", "--no-tell-kernel", "--delete"]).arg(&raw).arg("3"))?;
+    let disk = lab.dir.join("changed.qcow2");
+    overlay(&raw.with_extension(""), &disk)?;
+    let vm = lab.start(&disk, Bus::Virtio, &[], "")?;
+    let mut shell = vm.shell(LOGIN)?;
+    let login = vm.started.elapsed().as_secs();
+    shell.try_run("systemctl is-system-running --wait", BOOT)?;
+    let ended = vm.started.elapsed().as_secs();
+    check(ended < login + 180, format!("a login after {login} s, the boot's end only after {ended} s"))?;
+    shell.run("! systemctl is-active docker.service && ! findmnt /srv")?;
+    let written = shell.run("ls -A /var/lib/docker /srv | grep -v ':$' | grep . || true")?;
+    check(written.is_empty(), format!("written to the root instead of the data partition: {written}"))?;
+    fs::remove_file(&raw).map_err(|error| error.to_string())
+}
+
+fn seeded(lab: &mut Lab) -> Outcome<()> {
+    lab.switch_off()?;
+    let raw = copy(lab)?;
+    let place = format!("{}@@8M", raw.display());
+    let seed = [
+        ("meta-data", "instance-id: test-1\n"),
+        (
+            "user-data",
+            "#cloud-config\nhostname: factory-7\nusers:\n  - name: operator\n    groups: [adm, sudo]\n    shell: /bin/bash\n",
+        ),
+    ];
+    for (name, text) in seed {
+        let file = lab.dir.join(name);
+        fs::write(&file, text).map_err(|error| error.to_string())?;
+        quiet(Command::new("mcopy").args(["-i", &place]).arg(&file).arg(format!("::/{name}")))?;
+    }
+    let disk = lab.dir.join("changed.qcow2");
+    overlay(&raw.with_extension(""), &disk)?;
+    let vm = lab.start(&disk, Bus::Virtio, &[], "ds=nocloud;i=test-1")?;
+    let mut shell = vm.shell(LOGIN)?;
+    shell.try_run("systemctl is-system-running --wait", BOOT)?;
+    let (_, status) = shell.try_run("cloud-init status --long", Duration::from_secs(120))?;
+    check(status.contains("status: done"), format!("cloud-init: {status}"))?;
+    let got = shell.run("id -nG operator; hostname")?;
+    check(got.contains("sudo") && got.ends_with("factory-7"), format!("the seed's user and host name: {got}"))?;
+    fs::remove_file(&raw).map_err(|error| error.to_string())
+}
+
+fn timer(lab: &mut Lab) -> Outcome<()> {
+    let (_, shell) = lab.machine()?;
+    let before = shell.run("ls /srv/rpi-server/snapshots | grep -c '^20' || true")?;
+    shell.run("timedatectl set-ntp false; date -s 'tomorrow 02:29:50'")?;
+    let done = "journalctl -u tool-snapshot.service -o cat --since '02:29:00' | grep -F 'snapshot completed (dry_run=0) dest='";
+    let line = shell.until(done, Duration::from_secs(300))?;
+    let place = line.lines().last().and_then(|line| line.rsplit_once("dest=")).map_or("", |(_, place)| place);
+    check(place.starts_with("/srv/rpi-server/snapshots/"), format!("no place in: {line}"))?;
+    shell.run(&format!("test -s {place}/db/pg_dump.sql && test -s {place}/manifest.json"))?;
+    shell.run(&format!("test $(readlink -f /srv/rpi-server/snapshots/latest) = {place}"))?;
+    let after = shell.run("ls /srv/rpi-server/snapshots | grep -c '^20'")?;
+    match (before.trim().parse::<u32>(), after.trim().parse::<u32>()) {
+        (Ok(before), Ok(after)) if after == before + 1 => completed(shell),
+        _ => fail(format!("{before} snapshots before, {after} after")),
+    }
+}

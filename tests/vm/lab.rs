@@ -1,0 +1,144 @@
+//! The machine that the cases share, and the place for its disk and its sticks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::qemu::{Bus, Start, Vm, overlay};
+use crate::shell::Shell;
+use crate::{Outcome, check, fail};
+
+/// The slowest boot, with the container's loading and the cluster's making, beside other work.
+pub const BOOT: Duration = Duration::from_secs(1200);
+/// From switching on to a login.
+pub const LOGIN: Duration = Duration::from_secs(420);
+
+/// What the cases work with.
+pub struct Lab {
+    /// The image's files, without their endings.
+    pub image: PathBuf,
+    /// For disks and sticks.
+    pub dir: PathBuf,
+    /// For sockets, whose paths must be short.
+    run: tempfile::TempDir,
+    machine: Option<(Vm, Shell)>,
+    /// A time for meta.json, later with each question.
+    time: u64,
+    _dir: Removed,
+}
+
+/// Removes the directory at the end.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Lab {
+    /// Looks for the image and makes the places.
+    pub fn new() -> Outcome<Self> {
+        let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/image/toolmaster-virt");
+        let file = image.with_extension("img");
+        check(file.exists(), format!("{} is missing -> build it: scripts/image virt", file.display()))?;
+        forget_dead(&image);
+        let dir = image.with_file_name(format!("vm-test.{}", std::process::id()));
+        fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let run = tempfile::tempdir().map_err(|error| error.to_string())?;
+        Ok(Self { image, run, machine: None, time: 0, _dir: Removed(dir.clone()), dir })
+    }
+
+    /// A machine of a case's own, on this disk.
+    pub fn start(&self, disk: &Path, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<Vm> {
+        Vm::start(&Start { image: &self.image, disk, bus, sticks, run: self.run.path(), append })
+    }
+
+    /// The shared machine's disk.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("disk.qcow2")
+    }
+
+    /// Switches the shared machine on; its first time, its disk is as the image has it.
+    pub fn switch_on(&mut self, bus: Bus, sticks: &[&Path]) -> Outcome<()> {
+        check(self.machine.is_none(), "the machine is on already")?;
+        let disk = self.disk();
+        if !disk.exists() {
+            overlay(&self.image, &disk)?;
+        }
+        let vm = self.start(&disk, bus, sticks, "")?;
+        let shell = vm.shell(LOGIN)?;
+        self.machine = Some((vm, shell));
+        Ok(())
+    }
+
+    /// Shuts the shared machine down.
+    pub fn switch_off(&mut self) -> Outcome<()> {
+        match self.machine.take() {
+            Some((vm, mut shell)) => vm.switch_off(&mut shell, Duration::from_secs(300)),
+            None => Ok(()),
+        }
+    }
+
+    /// The shared machine; switched on if it is not, and in service.
+    pub fn machine(&mut self) -> Outcome<(&mut Vm, &mut Shell)> {
+        if self.machine.is_none() {
+            self.switch_on(Bus::Virtio, &[])?;
+            in_service(self.shell()?)?;
+        }
+        match self.machine.as_mut() {
+            Some((vm, shell)) => Ok((vm, shell)),
+            None => fail("the machine is off"),
+        }
+    }
+
+    /// Its shell, without waiting until it is in service.
+    pub fn shell(&mut self) -> Outcome<&mut Shell> {
+        self.machine.as_mut().map_or_else(|| fail("the machine is off"), |(_, shell)| Ok(shell))
+    }
+
+    /// A time for meta.json that is later than any before.
+    pub fn later(&mut self) -> u64 {
+        let now = UNIX_EPOCH.elapsed().map_or(0, |age| age.as_secs());
+        self.time = self.time.max(now) + 100;
+        self.time
+    }
+
+    /// What the machine can tell of a failure.
+    pub fn after_failure(&mut self) -> String {
+        let Some((vm, shell)) = self.machine.as_mut() else { return String::new() };
+        let ask = "journalctl --no-pager --lines 40 --output short-precise; systemctl --failed --no-pager; lsblk -f; \
+                   grep -E ' (/mnt|/run/toolmaster)' /proc/mounts || true";
+        let said = shell.run(ask).unwrap_or_else(|error| format!("{error}\n{}", vm.console_tail()));
+        // The next case begins with empty ports.
+        vm.pull_all();
+        said
+    }
+}
+
+/// Removes what a run that was killed has left.
+fn forget_dead(image: &Path) {
+    let entries = image.parent().and_then(|dir| fs::read_dir(dir).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("vm-test."));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Waits until nothing of the boot is left to do, and fails if any unit has failed or the database is not healthy.
+pub fn in_service(shell: &mut Shell) -> Outcome<()> {
+    shell.try_run("systemctl is-system-running --wait", BOOT)?;
+    // A disk so slow that the boot went on without it is taken into service afterwards.
+    shell.until("systemctl is-active toolmaster-ready.target", BOOT)?;
+    let (_, state) = shell.try_run("systemctl is-system-running --wait", BOOT)?;
+    let failed = shell.run("systemctl list-units --failed --no-legend --plain --no-pager")?;
+    check(failed.is_empty(), format!("failed units:\n{failed}"))?;
+    check(state == "running", format!("the system is {state}, not running"))?;
+    let database =
+        shell.run("cd /srv/rpi-server && docker compose ps --format '{{.Name}} {{.State}} {{.Health}} {{.Ports}}'")?;
+    let healthy = "postgres running healthy 127.0.0.1:5432->5432/tcp";
+    check(database == healthy, format!("docker compose ps: {database}"))
+}

@@ -1,0 +1,316 @@
+//! Sticks: each role, file system and layout; foreign and wrong ones; pulled at the wrong moment.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::lab::Lab;
+use crate::shell::Shell;
+use crate::stick::{Fs, Layout, Recipe, luks, make};
+use crate::{Case, Outcome, check, fail};
+
+/// From plugging in to the line in the journal.
+const JOB: Duration = Duration::from_secs(240);
+/// From the job's end to the stick's being shown.
+const SHOWN: Duration = Duration::from_secs(90);
+/// Where the sticks' table is on the server.
+pub const CSV: &str = "master/工具一覧.csv";
+const DRAWING: &str = "docviewer/図面 2025/部品Ａ・組立.txt";
+
+/// Units, completion lines and places of the roles.
+struct Role {
+    word: &'static str,
+    label: &'static str,
+    unit: &'static str,
+    line: &'static str,
+    place: &'static str,
+}
+
+const INGEST: Role = Role {
+    word: "INGEST",
+    label: "TM-INGEST",
+    unit: "usb-ingest@*",
+    line: "ingest completed (dry_run=0 force=0)",
+    place: "/mnt/physusb",
+};
+const DIST: Role = Role {
+    word: "DIST",
+    label: "TM-DIST",
+    unit: "usb-dist-export@*",
+    line: "dist export completed (dry_run=0)",
+    place: "/mnt/physusb",
+};
+const BACKUP: Role = Role {
+    word: "BACKUP",
+    label: "TM-BACKUP",
+    unit: "usb-backup@*",
+    line: "backup export completed archive=",
+    place: "/mnt/backup",
+};
+
+/// In the order of their run: DIST and BACKUP want data on the server.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (role, run) in [(&INGEST, ingest as fn(&mut Lab, Fs, Layout) -> Outcome<()>), (&DIST, dist), (&BACKUP, backup)]
+    {
+        for fs in [Fs::Fat32, Fs::Ext4, Fs::ExFat] {
+            for layout in [Layout::Partitioned, Layout::Whole] {
+                let name = format!("{}, {}, {}, Japanese names", role.label, fs.name(), layout.name());
+                let short = match role.word {
+                    "INGEST" => {
+                        (fs, layout) == (Fs::Fat32, Layout::Partitioned) || (fs, layout) == (Fs::ExFat, Layout::Whole)
+                    }
+                    "DIST" => (fs, layout) == (Fs::ExFat, Layout::Partitioned),
+                    _ => (fs, layout) == (Fs::Ext4, Layout::Partitioned),
+                };
+                let case = Case::new(name, move |lab: &mut Lab| run(lab, fs, layout));
+                cases.push(Case { short, ..case });
+            }
+        }
+    }
+    cases.extend([
+        Case::new("pulled idle, and put in again", pulled_idle),
+        Case::new("put in again within a second", within_a_second),
+        Case::new("pulled while it is being written, and put in again", pulled_writing),
+        Case::new("three at once", three_at_once),
+        Case::new("wrong label: told of, untouched", |lab| {
+            foreign(lab, "OTHER", Fs::Ext4, "is no stick of ours: its label is \"OTHER\"")
+        }),
+        Case::new("wrong role: refused, not shown", |lab| refused(lab, Some("DIST"))),
+        Case::new("no role: refused, not shown", |lab| refused(lab, None)),
+        Case::new("LUKS: told of, untouched", encrypted),
+        Case::long("unformatted: told of, untouched", unformatted),
+    ]);
+    cases
+}
+
+/// A stick with a later time than any before, whose table has this text.
+pub fn ingest_stick(lab: &mut Lab, name: &str, fs: Fs, layout: Layout, text: &str) -> Outcome<PathBuf> {
+    let meta = format!("{{\"updated_at\": {}}}\n", lab.later());
+    let files = [
+        ("master/meta.json".to_owned(), meta.clone()),
+        (CSV.to_owned(), text.to_owned()),
+        ("docviewer/meta.json".to_owned(), meta),
+        (DRAWING.to_owned(), format!("図面 {text}")),
+    ];
+    let recipe = Recipe { label: INGEST.label, role: Some(INGEST.word), fs, layout, files: &files };
+    let dir = lab.dir.clone();
+    make(&dir, name, &recipe, lab.machine()?.1)
+}
+
+fn empty_stick(lab: &mut Lab, role: &Role, name: &str, fs: Fs, layout: Layout) -> Outcome<PathBuf> {
+    let recipe = Recipe { label: role.label, role: Some(role.word), fs, layout, files: &[] };
+    let dir = lab.dir.clone();
+    make(&dir, name, &recipe, lab.machine()?.1)
+}
+
+/// A place in the journal: what comes after it is new.
+fn mark(shell: &mut Shell) -> Outcome<String> {
+    let text = shell.run("journalctl --lines 0 --show-cursor --quiet")?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("-- cursor: "))
+        .map(str::to_owned)
+        .ok_or(format!("no cursor in {text}"))
+}
+
+/// Waits for the role's completion line after the mark, and until the stick is shown.
+fn finished(shell: &mut Shell, role: &Role, mark: &str) -> Outcome<()> {
+    shell.until(
+        &format!("journalctl --after-cursor='{mark}' -u '{}' -o cat | grep -F '{}'", role.unit, role.line),
+        JOB,
+    )?;
+    shell.until(&format!("findmnt -no OPTIONS {} | grep -w ro", role.place), SHOWN).map(drop)
+}
+
+fn same(shell: &mut Shell, path: &str, text: &str) -> Outcome<()> {
+    let found = shell.run(&format!("cat '{path}'"))?;
+    check(found == text, format!("{path} holds {found:?}, not {text:?}"))
+}
+
+/// No mount of a stick is left and no unit has failed.
+pub fn completed(shell: &mut Shell) -> Outcome<()> {
+    shell.until("! grep -E '^/dev/sd' /proc/mounts", Duration::from_secs(60))?;
+    let failed = shell.run("systemctl list-units --failed --no-legend --plain --no-pager")?;
+    check(failed.is_empty(), format!("failed units:\n{failed}"))
+}
+
+fn ingest(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
+    let text = format!("ハンマー,{} {}", fs.name(), layout.name());
+    let stick = ingest_stick(lab, "stick", fs, layout, &text)?;
+    let (vm, shell) = lab.machine()?;
+    let mark = mark(shell)?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &INGEST, &mark)?;
+    same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
+    same(shell, &format!("/srv/rpi-server/{DRAWING}"), &format!("図面 {text}"))?;
+    same(shell, &format!("/mnt/physusb/{CSV}"), &text)?;
+    let modes = shell.run(&format!("stat -c '%a %U' '/srv/rpi-server/{CSV}'"))?;
+    check(modes == "644 root", modes)?;
+    shell.run("umount /mnt/physusb")?;
+    vm.pull("stick")?;
+    completed(shell)
+}
+
+fn dist(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
+    let stick = empty_stick(lab, &DIST, "stick", fs, layout)?;
+    let (vm, shell) = lab.machine()?;
+    let mark = mark(shell)?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &DIST, &mark)?;
+    shell.run("for d in master docviewer; do diff -r /srv/rpi-server/$d /mnt/physusb/$d || exit; done")?;
+    shell.run("umount /mnt/physusb")?;
+    vm.pull("stick")?;
+    completed(shell)
+}
+
+fn backup(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
+    let stick = empty_stick(lab, &BACKUP, "stick", fs, layout)?;
+    let (vm, shell) = lab.machine()?;
+    let mark = mark(shell)?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &BACKUP, &mark)?;
+    shell.run("cd /mnt/backup && sha256sum -c *_full.tar.zst.sha256")?;
+    let listed = shell.run("tar --zstd -tf /mnt/backup/20*_full.tar.zst")?;
+    check(listed.contains("工具一覧.csv") && listed.contains("db/pg_dump.sql"), format!("in the archive:\n{listed}"))?;
+    shell.run("sudo umount /mnt/backup")?;
+    vm.pull("stick")?;
+    completed(shell)
+}
+
+fn pulled_idle(lab: &mut Lab) -> Outcome<()> {
+    let text = format!("pulled idle {}", lab.later());
+    let stick = ingest_stick(lab, "stick", Fs::Ext4, Layout::Partitioned, &text)?;
+    let (vm, shell) = lab.machine()?;
+    for _ in 0..2 {
+        let mark = mark(shell)?;
+        vm.plug("stick", &stick)?;
+        finished(shell, &INGEST, &mark)?;
+        same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
+        // While it is shown: nobody unmounted it.
+        vm.pull("stick")?;
+        completed(shell)?;
+    }
+    Ok(())
+}
+
+fn within_a_second(lab: &mut Lab) -> Outcome<()> {
+    let text = format!("within a second {}", lab.later());
+    let stick = ingest_stick(lab, "stick", Fs::Fat32, Layout::Partitioned, &text)?;
+    let (vm, shell) = lab.machine()?;
+    let first = mark(shell)?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &INGEST, &first)?;
+    // While it is shown.
+    let second = mark(shell)?;
+    vm.pull("stick")?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &INGEST, &second)?;
+    // Before the job can have begun.
+    let third = mark(shell)?;
+    vm.pull("stick")?;
+    vm.plug("stick", &stick)?;
+    vm.pull("stick")?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &INGEST, &third)?;
+    same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
+    vm.pull("stick")?;
+    completed(shell)
+}
+
+/// A DIST stick that takes 256 KiB in a second, of 8 MiB.
+fn pulled_writing(lab: &mut Lab) -> Outcome<()> {
+    let stick = empty_stick(lab, &DIST, "stick", Fs::Fat32, Layout::Partitioned)?;
+    let (vm, shell) = lab.machine()?;
+    shell.run("head -c 8M /dev/urandom >/srv/rpi-server/master/large.bin")?;
+    let first = mark(shell)?;
+    vm.plug_slow("stick", &stick, 256 * 1024)?;
+    // Mounted for writing, and 256 KiB are on it.
+    let written = "dev=$(findmnt -rno SOURCE --task $(systemctl show -P MainPID 'usb-dist-export@*' | grep -m1 '[1-9]') -t vfat | tail -1); \
+                   test $(cut -d ' ' -f 7 < <(tr -s ' ' </sys/class/block/${dev##*/}/stat | sed 's/^ //')) -gt 512";
+    shell.until(written, JOB)?;
+    vm.pull("stick")?;
+    shell
+        .until("! systemctl list-units --no-legend --plain 'usb-dist-export@*' | grep -q .", Duration::from_secs(60))?;
+    completed(shell)?;
+    let said = shell.run(&format!("journalctl --after-cursor='{first}' -u '{}' -o cat", DIST.unit))?;
+    check(!said.contains(DIST.line), format!("it says that it was done:\n{said}"))?;
+    let second = mark(shell)?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &DIST, &second)?;
+    shell.run("diff -r /srv/rpi-server/master /mnt/physusb/master")?;
+    vm.pull("stick")?;
+    shell.run("rm /srv/rpi-server/master/large.bin")?;
+    completed(shell)
+}
+
+fn three_at_once(lab: &mut Lab) -> Outcome<()> {
+    let text = format!("three at once {}", lab.later());
+    let sticks = [
+        ("ingest", ingest_stick(lab, "ingest", Fs::Fat32, Layout::Partitioned, &text)?),
+        ("dist", empty_stick(lab, &DIST, "dist", Fs::Fat32, Layout::Whole)?),
+        ("backup", empty_stick(lab, &BACKUP, "backup", Fs::Ext4, Layout::Partitioned)?),
+    ];
+    let (vm, shell) = lab.machine()?;
+    let mark = mark(shell)?;
+    for (name, stick) in &sticks {
+        vm.plug(name, stick)?;
+    }
+    for role in [&INGEST, &DIST, &BACKUP] {
+        finished(shell, role, &mark)?;
+    }
+    same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
+    for (name, _) in &sticks {
+        vm.pull(name)?;
+    }
+    completed(shell)
+}
+
+/// Plugs it in, waits for the sentence, and finds that the stick was not mounted and the server is as it was.
+fn told_of(lab: &mut Lab, stick: &Path, unit: &str, sentence: &str) -> Outcome<()> {
+    let before = std::fs::read(stick).map_err(|error| error.to_string())?;
+    let (vm, shell) = lab.machine()?;
+    let state = "find /srv/rpi-server/master /srv/rpi-server/docviewer -type f -exec sha256sum {} + | sort";
+    let server = shell.run(state)?;
+    let mark = mark(shell)?;
+    vm.plug("stick", stick)?;
+    shell.until(&format!("journalctl --after-cursor='{mark}' -u '{unit}' -o cat | grep -F '{sentence}'"), JOB)?;
+    shell.until(
+        "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .",
+        Duration::from_secs(60),
+    )?;
+    shell.run("grep -F -e \"$(date +%Y-%m-%d)\" /srv/rpi-server/logs/usb_guard.log | tail -1 | grep .")?;
+    shell.run("! grep -E '^/dev/(sd|dm)' /proc/mounts")?;
+    check(shell.run(state)? == server, "the server's data has changed")?;
+    vm.pull("stick")?;
+    completed(shell)?;
+    let after = std::fs::read(stick).map_err(|error| error.to_string())?;
+    check(after == before, "the stick was written to")
+}
+
+fn foreign(lab: &mut Lab, label: &str, fs: Fs, sentence: &str) -> Outcome<()> {
+    let files = [("master/meta.json".to_owned(), format!("{{\"updated_at\": {}}}", lab.later()))];
+    let recipe = Recipe { label, role: Some("INGEST"), fs, layout: Layout::Partitioned, files: &files };
+    let dir = lab.dir.clone();
+    let stick = make(&dir, "stick", &recipe, lab.machine()?.1)?;
+    told_of(lab, &stick, "usb-guard@*", sentence)
+}
+
+fn refused(lab: &mut Lab, role: Option<&str>) -> Outcome<()> {
+    let files = [("master/meta.json".to_owned(), format!("{{\"updated_at\": {}}}", lab.later()))];
+    let recipe = Recipe { label: INGEST.label, role, fs: Fs::Fat32, layout: Layout::Partitioned, files: &files };
+    let dir = lab.dir.clone();
+    let stick = make(&dir, "stick", &recipe, lab.machine()?.1)?;
+    told_of(lab, &stick, INGEST.unit, "validation failed for /dev/sd")
+}
+
+fn encrypted(lab: &mut Lab) -> Outcome<()> {
+    let stick = luks(&lab.dir)?;
+    told_of(lab, &stick, "usb-guard@*", "is no stick of ours")
+}
+
+fn unformatted(lab: &mut Lab) -> Outcome<()> {
+    let stick = lab.dir.join("raw.img");
+    match std::fs::File::create(&stick).and_then(|file| file.set_len(1 << 24)) {
+        Ok(()) => told_of(lab, &stick, "usb-guard@*", "is no stick of ours"),
+        Err(error) => fail(format!("{}: {error}", stick.display())),
+    }
+}
