@@ -119,7 +119,7 @@ fn read_all(directory: &Path, sources: &mut String) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             read_all(&path, sources);
-        } else if path.file_name().unwrap() != "tests.rs" {
+        } else if path.extension().is_some_and(|end| end == "rs") && path.file_name().unwrap() != "tests.rs" {
             let text = fs::read_to_string(&path).unwrap();
             // A file's tests are its last part.
             sources.push_str(text.split("#[cfg(test)]\nmod tests {").next().unwrap());
