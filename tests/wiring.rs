@@ -179,13 +179,6 @@ fn the_sample_of_the_mirror_s_configuration_is_one() {
     }
 }
 
-#[test]
-fn the_mirror_s_unit_runs_the_comparison() {
-    let start = read("systemd/mirror-compare.service");
-    let start = start.lines().find_map(|line| line.strip_prefix("ExecStart=toolmaster ")).unwrap();
-    assert!(toolmaster::NAMES.iter().any(|(_, command)| *command == start), "{start}");
-}
-
 /// The files in `scripts/`, in name order.
 fn scripts() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(path("scripts"))
