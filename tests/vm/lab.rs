@@ -104,6 +104,22 @@ impl Lab {
         self.time
     }
 
+    /// What the product wrote to the journal since the last question: what an operator would read.
+    pub fn news(&mut self) -> String {
+        let Some((_, shell)) = self.machine.as_mut() else { return String::new() };
+        let names = [
+            "toolmaster",
+            "raspi-server",
+            "tool-ingest-sync",
+            "tool-dist-export",
+            "tool-backup-export",
+            "tool-snapshot",
+        ];
+        let names: String = names.iter().map(|name| format!(" -t {name}")).collect();
+        let ask = format!("journalctl -b -q --no-pager -o short-iso --cursor-file=/run/vm-test.cursor{names}");
+        shell.run(&ask).unwrap_or_else(|error| error)
+    }
+
     /// What the machine can tell of a failure.
     pub fn after_failure(&mut self) -> String {
         let Some((vm, shell)) = self.machine.as_mut() else { return String::new() };

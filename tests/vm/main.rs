@@ -55,6 +55,7 @@ impl Case {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let short = arguments.iter().any(|word| word == "--short");
+    let show = arguments.iter().any(|word| word == "--show");
     let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
     let cases: Vec<Case> = boot::first().into_iter().chain(sticks::cases()).chain(boot::last()).collect();
     if arguments.iter().any(|word| word == "--list") {
@@ -83,6 +84,9 @@ fn main() -> ExitCode {
             Ok(()) => {
                 passed += 1;
                 println!("ok     {seconds:6.1} s  {}", case.name);
+                if show {
+                    println!("{}", indented(&lab.news()));
+                }
             }
             Err(reason) => {
                 failed += 1;
