@@ -1,6 +1,7 @@
 //! Settings: flags over environment over defaults (SPEC 2). *Pure*: the environment comes in as a function.
 
 pub mod env_file;
+pub mod json;
 pub mod mirror;
 pub mod pg_uri;
 

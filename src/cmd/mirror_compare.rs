@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 use log::{error, info};
-use serde::Serialize;
 use serde_json::json;
 
 use super::{Env, Report, mirror_config};
@@ -56,36 +55,40 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
 }
 
 /// A line of `mirror_status.log`.
-#[derive(Serialize)]
 struct Line<'a> {
     timestamp: &'a str,
     status: &'static str,
-    primary_count: Option<u64>,
-    mirror_count: Option<u64>,
-    diff_count: Option<u64>,
+    counts: Option<Counts>,
     ok_streak: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Line { timestamp, status, counts, ok_streak, error } = self;
+        write!(f, "{{\"timestamp\":\"{timestamp}\",\"status\":\"{status}\"")?;
+        let [primary, mirror, different] = match counts {
+            Some(counts) => [counts.primary, counts.mirror, counts.different].map(|count| count.to_string()),
+            None => ["null"; 3].map(str::to_owned),
+        };
+        write!(f, ",\"primary_count\":{primary},\"mirror_count\":{mirror},\"diff_count\":{different}")?;
+        write!(f, ",\"ok_streak\":{ok_streak}")?;
+        if let Some(error) = error {
+            write!(f, ",\"error\":{}", serde_json::to_string(error).unwrap_or_default())?;
+        }
+        f.write_str("}")
+    }
 }
 
 /// What a comparison says, as a line and as the result of the run. An error leaves the counter alone.
 fn verdict(compared: Result<Counts>, streak: u64, timestamp: &str) -> (Line<'_>, Result<()>) {
     let counts = compared.as_ref().ok().copied();
-    let count = |of: fn(Counts) -> u64| counts.map(of);
     let (status, ok_streak) = match counts {
         None => ("ERROR", streak),
         Some(Counts { different: 0, .. }) => ("OK", streak.saturating_add(1)),
         Some(_) => ("DIFF", 0),
     };
-    let line = Line {
-        timestamp,
-        status,
-        primary_count: count(|counts| counts.primary),
-        mirror_count: count(|counts| counts.mirror),
-        diff_count: count(|counts| counts.different),
-        ok_streak,
-        error: compared.as_ref().err().map(Error::to_string),
-    };
+    let line = Line { timestamp, status, counts, ok_streak, error: compared.as_ref().err().map(Error::to_string) };
     let result = match compared {
         Ok(Counts { different: 0, .. }) => Ok(()),
         Ok(Counts { primary, mirror, different }) => Err(Error::Different {
@@ -95,10 +98,6 @@ fn verdict(compared: Result<Counts>, streak: u64, timestamp: &str) -> (Line<'_>,
         Err(error) => Err(error),
     };
     (line, result)
-}
-
-fn text(line: &Line<'_>) -> String {
-    serde_json::to_string(line).unwrap_or_default()
 }
 
 fn dry_run(databases: &[PgUri; 2], env: &Env, records: &Records) -> Result<()> {
@@ -113,7 +112,7 @@ fn dry_run(databases: &[PgUri; 2], env: &Env, records: &Records) -> Result<()> {
     let compared = read_both(databases, &mut show);
     let timestamp = env.clock.utc_time(env.clock.now());
     let (line, result) = verdict(compared, records.streak(), &timestamp);
-    let _ = writeln!(std::io::stdout(), "{}", text(&line));
+    let _ = writeln!(std::io::stdout(), "{line}");
     result
 }
 
@@ -124,10 +123,10 @@ fn recorded(databases: &[PgUri; 2], env: &Env, records: &Records, report: &mut R
     let compared = read_both(databases, &mut |difference| differences.add(difference));
     let _records = records.lock_records()?;
     let (line, result) = verdict(compared, records.streak(), &timestamp);
-    let json = text(&line);
+    let json = line.to_string();
     report.datasets.insert(
         "part_locations".to_owned(),
-        json!({"outcome": line.status, "diff_count": line.diff_count, "ok_streak": line.ok_streak}),
+        json!({"outcome": line.status, "diff_count": line.counts.map(|counts| counts.different), "ok_streak": line.ok_streak}),
     );
     // A crash between two of these steps leaves a streak that is too short, never one that is too long.
     match line.status {

@@ -1,10 +1,7 @@
 //! Changes a few keys of the Pi Zero's `config.json`. *Pure.* Every other key, its value to the letter, the order and the
 //! file's indentation stay: other programs and people own that file too.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use crate::settings::json::{Object, text};
 
 /// What is to become of a key.
 pub enum Change<'a> {
@@ -18,40 +15,13 @@ pub enum Change<'a> {
     Remove,
 }
 
-/// A JSON object as it is written: keys and values in their order, values to the letter.
-struct Object<'a>(Vec<(String, &'a str)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<'a>, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, &'de str)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
-                    members.push((key, value.get()));
-                }
-                Ok(members)
-            }
-        }
-        deserializer.deserialize_map(Members).map(Object)
-    }
-}
-
 /// The values of two keys as they are written, for people to read; nothing where a key is not there.
 ///
 /// # Errors
 /// Why it is no JSON object.
 pub fn look<'a>(text: &'a str, keys: [&str; 2]) -> Result<[Option<&'a str>; 2], String> {
-    let Object(members) = parse(text)?;
-    // The last of several counts, as it does for the Pi Zero's program.
-    let value = |key: &str| members.iter().rev().find(|(other, _)| other == key).map(|(_, value)| *value);
-    Ok(keys.map(value))
+    let object = Object::parse(text)?;
+    Ok(keys.map(|key| object.get(key)))
 }
 
 /// The text with its keys changed; `None` if it says all that already.
@@ -59,7 +29,7 @@ pub fn look<'a>(text: &'a str, keys: [&str; 2]) -> Result<[Option<&'a str>; 2], 
 /// # Errors
 /// Why it is no JSON object.
 pub fn change(text: &str, changes: &[(&str, Change<'_>)]) -> Result<Option<String>, String> {
-    let Object(members) = parse(text)?;
+    let Object(members) = Object::parse(text)?;
     let mut values: Vec<String> = Vec::new();
     for (_, change) in changes {
         values.push(match change {
@@ -89,13 +59,7 @@ pub fn change(text: &str, changes: &[(&str, Change<'_>)]) -> Result<Option<Strin
 
 /// Whether two values are the same text or flag, however their letters are escaped.
 fn same(a: &str, b: &str) -> bool {
-    let text = |value: &str| serde_json::from_str::<String>(value).ok();
     a == b || text(a).is_some_and(|a| text(b).as_ref() == Some(&a))
-}
-
-fn parse(text: &str) -> Result<Object<'_>, String> {
-    serde_json::from_str(text)
-        .map_err(|error| format!("JSON のオブジェクトとして読めません({} 行 {} 文字目)", error.line(), error.column()))
 }
 
 /// The members in the style of the text that they come from: its indentation, its blanks and its end.

@@ -138,9 +138,7 @@ impl<'a> PiZero<'a> {
     }
 
     fn talk(&self, word: &str, edit: Edit<'_>) -> std::result::Result<Change, Failure> {
-        let script: String =
-            CHANGE.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
-        let program = self.ssh(&format!("sudo -n sh -c {} {BEGIN}", quoted(&script))).map_err(Failure::before)?;
+        let program = self.ssh(&format!("sudo -n sh -c {} {BEGIN}", quoted(CHANGE))).map_err(Failure::before)?;
         let program = if word == UNDO { program.despite_signals() } else { program };
         let mut ssh = BufReader::new(program.start().map_err(Failure::before)?);
         ssh.get_mut().tell(format!("{}\n{}\n", self.path, self.service).as_bytes());

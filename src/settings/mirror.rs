@@ -3,8 +3,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
+use super::json::{self, Object};
 use super::pg_uri::PgUri;
 use crate::error::{Error, Result};
 
@@ -51,12 +50,10 @@ impl Mirror {
     /// `Config` without any value, which may be a password.
     pub fn parse(text: &[u8], path: &str) -> Result<Mirror> {
         let wrong = |why: String| Error::Config { why: format!("設定ファイル {path}: {why}"), next: NEXT };
-        let value: Value = serde_json::from_slice(text)
-            .map_err(|error| wrong(format!("JSON として読めません({} 行 {} 文字目)", error.line(), error.column())))?;
-        if !value.is_object() {
-            return Err(wrong("JSON のオブジェクトではありません".to_owned()));
-        }
-        let file = Read { value, path: path.to_owned() };
+        let text = std::str::from_utf8(text).map_err(|_| wrong("UTF-8 ではありません".to_owned()))?;
+        let Object(members) = Object::parse(text).map_err(wrong)?;
+        let members = members.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
+        let file = Read { members, path: path.to_owned() };
         let path_of = |name, default: &str| file.text(name, Some(default), is_path).map(PathBuf::from);
         let status_dir = path_of("status_dir", "/var/lib/mirror")?;
         let counter = status_dir.join("ok_counter");
@@ -66,7 +63,7 @@ impl Mirror {
             primary_endpoint: Some(file.text("primary_endpoint", Some(""), is_plain)?).filter(|text| !text.is_empty()),
             timer: file.text("mirror_timer", Some("mirror-compare.timer"), is_unit)?,
             service: file.text("mirror_service", Some("mirror-compare.service"), is_unit)?,
-            log_dir: file.value.get("log_dir").map(|_| path_of("log_dir", "")).transpose()?,
+            log_dir: file.get("log_dir").map(|_| path_of("log_dir", "")).transpose()?,
             ok_counter_file: path_of("ok_counter_file", &counter.to_string_lossy())?,
             log_retention_days: file.days()?,
             status_dir,
@@ -102,23 +99,28 @@ impl Mirror {
 
 /// The file's object.
 struct Read {
-    value: Value,
+    members: Vec<(String, String)>,
     path: String,
 }
 
 impl Read {
+    /// A value as it is written.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.members.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     fn wrong(&self, name: &str, why: &str) -> Error {
         Error::Config { why: format!("設定ファイル {}: {name} {why}", self.path), next: NEXT }
     }
 
     /// A text of which `fits` holds; without a default it must be there.
     fn text(&self, name: &str, default: Option<&str>, fits: fn(&str) -> bool) -> Result<String> {
-        let text = match self.value.get(name) {
-            Some(Value::String(text)) if fits(text) => text,
-            Some(_) => return Err(self.wrong(name, "の値が正しくありません")),
-            None => default.ok_or_else(|| self.wrong(name, "がありません"))?,
-        };
-        Ok(text.to_owned())
+        match self.get(name) {
+            Some(value) => {
+                json::text(value).filter(|text| fits(text)).ok_or_else(|| self.wrong(name, "の値が正しくありません"))
+            }
+            None => default.map(str::to_owned).ok_or_else(|| self.wrong(name, "がありません")),
+        }
     }
 
     /// A connection that must be encrypted is refused rather than made without (SPEC 9).
@@ -134,10 +136,7 @@ impl Read {
     }
 
     fn days(&self) -> Result<u32> {
-        let days = match self.value.get("log_retention_days") {
-            None => Some(30),
-            Some(value) => value.as_u64().and_then(|days| u32::try_from(days).ok()),
-        };
+        let days = self.get("log_retention_days").map_or(Some(30), |value| value.parse().ok());
         days.filter(|days| (1..=36_500).contains(days))
             .ok_or_else(|| self.wrong("log_retention_days", "は 1 から 36500 の数です"))
     }
