@@ -17,13 +17,14 @@ use crate::read;
 /// has looked at it and adds it here.
 const OTHERS: &[(&str, &[&str])] = &[
     ("apt", &["install", "remove", "--no-install-recommends", "--allow-downgrades"]),
+    ("cat", &[]),
     ("cd", &["~/RaspberryPiServer"]),
     ("chmod", &["644", "755"]),
     ("cp", &["-p"]),
     ("docker", &["logs", "postgres", "--tail", "50"]),
     ("git", &["fetch", "origin", "checkout", "main", "pull", "--ff-only"]),
     ("install", &["-D", "-m", "644", "755"]),
-    ("journalctl", &["-u", "-t", "-n", "-f", "5", "20", "--since", "1 day ago"]),
+    ("journalctl", &["-u", "-t", "-n", "-f", "5", "20", "50", "--since", "1 day ago"]),
     ("ln", &["-sf"]),
     ("ls", &[]),
     ("lsblk", &["-d", "-f", "-o", "NAME,SIZE,MODEL,TRAN"]),
@@ -31,6 +32,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("pg_dump", &[]),
     ("rm", &["-r"]),
     ("sha256sum", &["-c"]),
+    ("ssh", &["pi@ホスト名", "true"]),
     ("sudo", &[]),
     ("systemctl", &["status", "start", "stop", "restart", "enable", "disable", "list-units", "daemon-reload", "--now"]),
     ("tail", &["-n", "20"]),

@@ -27,6 +27,9 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/mnt/backup/<date>_full.tar.zst", "src/snapshot/shelf.rs", "\"_full.tar.zst\""),
     ("/opt/toolmaster/master", "src/settings.rs", "\"/opt/toolmaster/master\""),
     ("/opt/toolmaster/docviewer", "src/settings.rs", "\"/opt/toolmaster/docviewer\""),
+    ("/srv/rpi-server/logs/mirror_status.log", "src/mirror/record.rs", "\"mirror_status.log\""),
+    ("/var/lib/mirror/ok_counter", "src/settings/mirror.rs", "status_dir.join(\"ok_counter\")"),
+    ("/etc/mirrorctl/config.json", "src/cmd/provision.rs", "\"config.json\", mode, owner"),
     // On a stick.
     ("/.toolmaster/role", "src/stick/control.rs", "b\"role\""),
     ("/.toolmaster/manifest.json", "src/stick/control.rs", "b\"manifest.json\""),
@@ -38,6 +41,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("/", "the root of the system"),
     ("/dev/<device>", "the kernel's name of a stick"),
     ("/tmp/<name>", "a place that the operator makes up"),
+    ("/etc/onsitelogistics/config.json", "on the Pi Zero: src/settings/mirror.rs, config_path"),
     ("/boot/firmware", "the image's first partition"),
     ("/srv", "the image's data partition"),
     ("/srv/docker", "the image's place for Docker's things"),
@@ -165,8 +169,12 @@ fn package() -> Vec<Known> {
 /// The links that scripts/package makes.
 fn links() -> Vec<String> {
     let script = read("scripts/package");
-    let loops = script.lines().filter_map(|line| line.strip_prefix("for shim in ")?.strip_suffix("; do"));
-    loops.flat_map(in_repository).collect()
+    let loops = |name: &str| {
+        let start = format!("for {name} in ");
+        let words = script.lines().find_map(|line| line.strip_prefix(&*start)?.strip_suffix("; do")).unwrap();
+        words.split(' ').map(str::to_owned).collect::<Vec<String>>()
+    };
+    loops("shim").iter().flat_map(|shims| in_repository(shims)).chain(loops("name")).collect()
 }
 
 /// tmpfiles.d(5): `d /path mode user group age`.
