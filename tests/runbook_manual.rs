@@ -149,7 +149,12 @@ fn what_the_manual_way_puts_there_works_and_its_way_back_takes_away() {
     }
     assert!(Path::new("/etc/udev/rules.d/90-toolmaster.rules").is_file());
     for (name, command) in NAMES {
-        let help = checkout.shell(&format!("{name}.sh --help"));
+        let called = match name {
+            "mirrorctl" => "mirrorctl".to_owned(),
+            "mirror_compare" => "mirror_compare.py".to_owned(),
+            script => format!("{script}.sh"),
+        };
+        let help = checkout.shell(&format!("{called} --help"));
         let text = String::from_utf8(help.stdout).unwrap();
         assert!(text.starts_with(&format!("Usage: toolmaster {command} ")), "{name}: {text}");
     }

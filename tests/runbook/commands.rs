@@ -211,7 +211,8 @@ fn ours(program: &str, words: &[&str], facts: &Facts) -> Vec<String> {
     };
     let command: Vec<String> = full[..length].iter().map(|word| (*word).to_owned()).collect();
     let usage = &facts.tree.0[&command].usage;
-    let mut wrong = missing(usage, &full[length..]);
+    // A name alone is a mention.
+    let mut wrong = if words.is_empty() { Vec::new() } else { missing(usage, &full[length..]) };
     let value_of = |option: &str| words.iter().skip_while(|word| **word != option).nth(1);
     wrong.extend(value_of("--pg-uri").and_then(|value| address_complaint(value)));
     let (_, given) = options_and_words(full[length..].iter().copied(), |option| usage.contains(&format!("{option} <")));

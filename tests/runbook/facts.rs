@@ -13,6 +13,14 @@ use crate::{read, root};
 /// Code that is none of the program's, and what it is.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("2026-01-31T02:30:00+09:00 [info] 本文", "the form of a log line: src/os/journal.rs, file_line"),
+    (".gz", "how gzip(1) ends a name: src/mirror/rotate.rs"),
+    ("mirror_diff-YYYYMMDDHHMMSS.log.gz", "src/mirror/rotate.rs"),
+    ("mirror_mode=true", "how status shows a key: src/cmd/mirror.rs"),
+    ("mirror_mode=false", "how status shows a key: src/cmd/mirror.rs"),
+    ("mirror_requests.log", "the Pi Zero's requests, written by another program: src/mirror/rotate.rs"),
+    ("enabled/active", "systemd's two words for a timer"),
+    ("disabled/inactive", "systemd's two words for a timer"),
+    ("root:toolmaster", "the owner that provision gives: src/cmd/provision.rs, mirror_settings"),
     ("adm", "Debian's group of those who read the journal"),
     ("toolmaster.local", "the image's name on the network"),
     ("udev", "the device manager"),
@@ -88,7 +96,10 @@ impl Facts {
         let is_setting =
             |word: &str| word.contains('_') && !word.contains(|c: char| !(c.is_ascii_uppercase() || c == '_'));
         let setting = span.split('=').next().filter(|name| is_setting(name));
-        if OTHER_WORDS.iter().any(|(word, _)| *word == span) || self.tree.has_command(&words) {
+        if OTHER_WORDS.iter().any(|(word, _)| *word == span)
+            || self.words.says_in_japanese(span)
+            || self.tree.has_command(&words)
+        {
             Vec::new()
         } else if is_program(first, self) && (rest.is_empty() || !self.words.says(span)) {
             commands::complaints(span, self)

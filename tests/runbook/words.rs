@@ -41,6 +41,12 @@ impl Words {
         self.exact.contains(word)
     }
 
+    /// Whether a literal holds this piece of Japanese, which has no blanks between its words.
+    pub fn says_in_japanese(&self, text: &str) -> bool {
+        let letters = text.chars().filter(|c| !c.is_ascii()).count();
+        letters >= 4 && self.exact.iter().any(|literal| literal.contains(text))
+    }
+
     /// Whether a mark without letters stands in a literal.
     pub fn has_mark(&self, mark: &str) -> bool {
         self.exact.iter().any(|literal| literal.contains(mark))
