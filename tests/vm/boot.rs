@@ -106,7 +106,7 @@ fn booted_from(shell: &mut crate::shell::Shell, device: &str) -> Outcome<()> {
     let root = shell.run("findmnt -no SOURCE /")?;
     check(root.starts_with(&format!("/dev/{device}")), format!("the root is {root}"))?;
     // The system's own disk is neither a stick nor foreign storage.
-    let (_, said) = shell.try_run("journalctl -b -o cat | grep 'is no stick of ours'", Duration::from_secs(60))?;
+    let (_, said) = shell.try_run("journalctl -b -o cat | grep 'is no stick of ours: '", Duration::from_secs(60))?;
     check(said.is_empty(), said)
 }
 
