@@ -21,6 +21,7 @@ pub fn first() -> Vec<Case> {
         Case::new("the data partition fills the disk, the root does not", grown),
         Case::new("docker keeps everything on the data partition", docker_root),
         Case::new("no password, no automounter, keys only, first boot's presets as built", hardened),
+        Case::new("systemd and udev accept our units and rules without a word", accepted),
     ]
 }
 
@@ -77,6 +78,15 @@ fn hardened(lab: &mut Lab) -> Outcome<()> {
     let name = shell.run("hostname; date +%Z; test $(wc -c </etc/machine-id) = 33 && echo id")?;
     check(name == "toolmaster\nJST\nid", name)?;
     shell.run("getent ahosts toolmaster.local").map(drop)
+}
+
+fn accepted(lab: &mut Lab) -> Outcome<()> {
+    let (_, shell) = lab.machine()?;
+    let units = "/usr/lib/systemd/system/{usb-*@.service,tool-*.{service,timer},toolmaster-*,raspi-server.service,mirror-compare.*}";
+    let verify = format!("systemd-analyze verify --recursive-errors=no {units} 2>&1");
+    let said = shell.run_within(&verify, Duration::from_secs(300))?;
+    check(said.is_empty(), said)?;
+    shell.run("udevadm verify --no-summary /usr/lib/udev/rules.d/90-toolmaster.rules").map(drop)
 }
 
 fn present_at_boot(lab: &mut Lab) -> Outcome<()> {
