@@ -150,7 +150,7 @@ fn without_data(lab: &mut Lab) -> Outcome<()> {
     let ended = vm.started.elapsed().as_secs();
     check(ended < login + 180, format!("a login after {login} s, the boot's end only after {ended} s"))?;
     shell.run("! systemctl is-active docker.service && ! findmnt /srv")?;
-    let written = shell.run("ls -A /var/lib/docker /srv | grep -v ':$' | grep . || true")?;
+    let written = shell.run("ls -A /var/lib/docker /srv 2>/dev/null | grep -v ':$' | grep . || true")?;
     check(written.is_empty(), format!("written to the root instead of the data partition: {written}"))?;
     fs::remove_file(&raw).map_err(|error| error.to_string())
 }
@@ -163,7 +163,7 @@ fn seeded(lab: &mut Lab) -> Outcome<()> {
         ("meta-data", "instance-id: test-1\n"),
         (
             "user-data",
-            "#cloud-config\nhostname: factory-7\nusers:\n  - name: operator\n    groups: [adm, sudo]\n    shell: /bin/bash\n",
+            "#cloud-config\nhostname: factory-7\nusers:\n  - name: factory\n    groups: [adm, sudo]\n    shell: /bin/bash\n",
         ),
     ];
     for (name, text) in seed {
@@ -178,7 +178,7 @@ fn seeded(lab: &mut Lab) -> Outcome<()> {
     shell.try_run("systemctl is-system-running --wait", BOOT)?;
     let (_, status) = shell.try_run("cloud-init status --long", Duration::from_secs(120))?;
     check(status.contains("status: done"), format!("cloud-init: {status}"))?;
-    let got = shell.run("id -nG operator; hostname")?;
+    let got = shell.run("id -nG factory; hostname")?;
     check(got.contains("sudo") && got.ends_with("factory-7"), format!("the seed's user and host name: {got}"))?;
     fs::remove_file(&raw).map_err(|error| error.to_string())
 }
