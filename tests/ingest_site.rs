@@ -173,7 +173,7 @@ fn records_later_than_a_synchronised_clock_do_not_count() {
     let other = Stick::ingest();
     other.edit(|root| {
         sample(root, ago(100));
-        root.sub("master").file("a.csv", "stick", ago(100)).meta(ago(-60));
+        root.sub("master").file("a.csv", "stick", ago(100)).meta(ago(-3600));
     });
     let before = (server.data(), data_on(&other));
     server.run(&other).fails(75);
