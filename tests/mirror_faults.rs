@@ -328,6 +328,24 @@ fn a_run_that_is_killed_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_counter_that_can_not_be_set_undoes_both_sides() {
+    let site = Site::new();
+    site.configure(|config| config["ok_counter_file"] = "/nowhere/at/all/ok_counter".into());
+    let run = site.mirrorctl("enable").fails(1);
+    assert!(run.stderr.contains("cannot open the directory /nowhere/at/all"), "{run}");
+    assert!(run.stderr.contains("は元のまま、mirror-compare.timer は inactive / disabled"), "{run}");
+    assert_eq!(fs::read_to_string(site.device_config()).unwrap(), BEFORE);
+}
+
+#[test]
+fn a_login_shell_that_talks() {
+    let site = Site::new();
+    site.noisy_shell();
+    site.mirrorctl("enable").finish().ended(0);
+    assert!(site.mirrorctl("status").finish().stdout.contains("mirror_mode=true"));
+}
+
+#[test]
 fn two_at_once() {
     let site = Site::new();
     site.stand_in("here", "do-enable", ": >\"$state/enabling\"; rm \"$state/do-enable\"; sleep 2");

@@ -141,7 +141,8 @@ fn recorded(databases: &[PgUri; 2], env: &Env, records: &Records, report: &mut R
             }
             records.append_status(&json)?;
         }
-        _ => records.append_status(&json)?,
+        // The error itself says more than that it could not be recorded.
+        _ => records.append_status(&json).unwrap_or_else(|error| error!("{error}")),
     }
     info!("{json}");
     result

@@ -201,6 +201,16 @@ impl Site {
         fs::remove_file(self.sudo_rule()).unwrap();
     }
 
+    /// Gives the user a login shell that talks before it does what it is told.
+    pub fn noisy_shell(&self) {
+        self.device_program("noisy", "echo 'welcome to'; echo mirrorctl-host; exec /bin/sh \"$@\"");
+        let users = fs::read_to_string("/etc/passwd").unwrap();
+        let of_user = |line: &str| line.starts_with(&format!("{}:", self.user));
+        let shell = self.path("there/bin/noisy").display().to_string();
+        let changed = |line: &str| if of_user(line) { line.replace("/bin/sh", &shell) } else { line.to_owned() };
+        fs::write("/etc/passwd", users.lines().map(|line| changed(line) + "\n").collect::<String>()).unwrap();
+    }
+
     fn make_keys(&self) {
         for key in ["host_key", "user_key"] {
             let file = self.path(key);
