@@ -105,7 +105,8 @@ impl Postgres {
 
     fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let mut child = self.psql_command(database).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
+        // If it does not read to the end, it says why.
+        let _ = child.stdin.take().unwrap().write_all(sql.as_bytes());
         let output = child.wait_with_output().unwrap();
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).unwrap())
