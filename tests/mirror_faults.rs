@@ -332,7 +332,7 @@ fn a_counter_that_can_not_be_set_undoes_both_sides() {
     let site = Site::new();
     site.configure(|config| config["ok_counter_file"] = "/nowhere/at/all/ok_counter".into());
     let run = site.mirrorctl("enable").fails(1);
-    assert!(run.stderr.contains("cannot open the directory /nowhere/at/all"), "{run}");
+    assert!(run.stderr.contains("cannot open the directory /nowhere/at: No such file or directory"), "{run}");
     assert!(run.stderr.contains("は元のまま、mirror-compare.timer は inactive / disabled"), "{run}");
     assert_eq!(fs::read_to_string(site.device_config()).unwrap(), BEFORE);
 }
@@ -414,7 +414,7 @@ fn configurations_that_can_not_be_used() {
         site.call(&["mirror", "status", "--config", "/nowhere"]).fails(78).stderr.contains("見つかりません: /nowhere")
     );
     fs::write(site.path("config.json"), "{").unwrap();
-    assert!(site.mirrorctl("status").fails(78).stderr.contains("JSON として読めません"));
+    assert!(site.mirrorctl("status").fails(78).stderr.contains("JSON のオブジェクトとして読めません(1 行 1 文字目)"));
     site.configure(|config| drop(config.as_object_mut().unwrap().remove("pi_zero_host")));
     fails_and_leaves_all(&site, "enable", 78, &["pi_zero_host がありません"]);
     site.configure(|config| drop(config.as_object_mut().unwrap().remove("mirror_endpoint")));

@@ -221,9 +221,14 @@ impl Switch<'_> {
             Error::Failed { why, next } => Error::Failed { why: format!("{why}。{states}"), next },
             Error::Busy { why, next } => Error::Busy { why: format!("{why}。{states}"), next },
             Error::Config { why, next } => Error::Config { why: format!("{why}。{states}"), next },
-            other => Error::Failed {
-                why: format!("{other}。{states}"), next: "mirrorctl status で確認して、もう一度"
-            },
+            other => {
+                let text = other.to_string();
+                let why = text.split_once(" -> ").map_or(text.as_str(), |(why, _)| why);
+                Error::Failed {
+                    why: format!("{why}。{states}"),
+                    next: "原因を除いて、もう一度(mirrorctl status で確認)",
+                }
+            }
         }
     }
 }
