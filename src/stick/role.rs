@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::os::mount::{PARKED_BACKUP, PARKED_DATA};
+use crate::os::systemd;
 use crate::settings::Labels;
 
 /// What a stick is for.
@@ -35,6 +36,12 @@ impl Role {
             Role::Dist => "usb-dist-export",
             Role::Backup => "usb-backup",
         }
+    }
+
+    /// The unit that works on the stick on a device, `usb-ingest@sda1.service`: the instance is the node's name below `/dev`.
+    pub fn unit_for(self, node: &Path) -> String {
+        let name = node.strip_prefix("/dev").unwrap_or(node).to_string_lossy();
+        format!("{}@{}.service", self.unit(), systemd::escape(&name))
     }
 
     /// Where an operator looks for its sticks after their job.

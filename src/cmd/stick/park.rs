@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 use log::info;
 
-use super::rescan::unit;
 use super::{Env, Report, prove};
 use crate::error::{Error, Result};
 use crate::os::block::Block;
@@ -49,7 +48,7 @@ pub fn park(args: &Park, env: &Env) -> Result<()> {
     let Some((role, identity)) = look(device, env) else {
         return Ok(());
     };
-    let unit = unit(device, role);
+    let unit = role.unit_for(device);
     match noted(device) {
         // A stick that came back under its old name before its old job's unit had ended was not heard by systemd.
         Some(noted) if noted.identity != identity => {

@@ -41,7 +41,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     }
     let mut first_error = Ok(());
     for (node, role) in found {
-        let unit = unit(&node, role);
+        let unit = role.unit_for(&node);
         let label = role.label(labels);
         if args.dry_run {
             info!("plan: start {unit} for {} ({label})", node.display());
@@ -60,10 +60,4 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
 fn role_of(node: &Path, labels: &Labels) -> Option<Role> {
     let superblock = probe(&mut File::open(node).ok()?).ok()?;
     Role::of_label(&superblock.label, labels)
-}
-
-/// `usb-ingest@sda1.service`: the instance is the node's name below `/dev`.
-pub fn unit(node: &Path, role: Role) -> String {
-    let name = node.strip_prefix("/dev").unwrap_or(node).to_string_lossy();
-    format!("{}@{}.service", role.unit(), systemd::escape(&name))
 }
