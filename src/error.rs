@@ -90,6 +90,14 @@ impl Error {
         }
     }
 
+    /// Whether something else stands where a directory was expected: a file, a link. A directory that can't be read is
+    /// another trouble.
+    pub fn is_no_directory(&self) -> bool {
+        let Error::Io { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        matches!(errno, Some(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP))
+    }
+
     /// The exit code of SPEC 3.
     pub fn exit_code(&self) -> u8 {
         match self {
