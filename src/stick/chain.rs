@@ -179,6 +179,15 @@ impl Stick {
         header(&self.0.root)
     }
 
+    /// Whether a run that was cut off left `/.toolmaster/tmp`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn was_cut_off(&self) -> Result<bool> {
+        let Some(control) = self.root().sub(CONTROL)? else { return Ok(false) };
+        Ok(control.look(TEMP)?.is_some())
+    }
+
     /// Unmounts it.
     ///
     /// # Errors
