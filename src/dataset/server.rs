@@ -12,14 +12,12 @@ use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::lock::Lock;
 use crate::os::random;
-use crate::settings::Settings;
+use crate::settings::{STATE_DIR, STATE_LOCK, Settings};
 
-const STATE: &[u8] = b".toolmaster";
+const STATE: &[u8] = STATE_DIR.as_bytes();
 const UNDO: &[u8] = b"undo";
 /// The marker in `.toolmaster` that `provision` writes last: the server's units do nothing without it.
 pub const PROVISIONED: &str = "provisioned";
-/// Held while one of the small files beside it is replaced: two sticks at once are nothing unusual.
-const STATE_LOCK: &str = "state.lock";
 /// The sticks of other servers that were restored from whole, by UUID, one a line.
 const RESTORED: &[u8] = b"restored-from";
 /// So much of it is read, bytes; the oldest lines go.
