@@ -128,7 +128,8 @@ impl Error {
             }
             Some(rustix::io::Errno::ROFS) => "it is write-protected: unlock it, or check it on a PC",
             Some(rustix::io::Errno::NODEV | rustix::io::Errno::NXIO) => "the stick is gone: plug it in again",
-            Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => "run it with sudo",
+            Some(rustix::io::Errno::ACCESS) => "run it with sudo",
+            Some(rustix::io::Errno::PERM) => "run it with sudo; if it was, something there is write-protected (lsattr)",
             Some(rustix::io::Errno::NOENT) => "check the path",
             _ => "try again; if it stays, keep the log and call the system's keeper",
         }
