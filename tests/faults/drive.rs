@@ -74,17 +74,18 @@ impl Bench {
         let after = state(world, subject);
         complain("after the fault", complaints_after(subject, reference, point, fault, &ended, &after));
         // An unmount that was told of an error has not happened.
-        if matches!(fault, Fault::Error(_)) && !matches!(point.call.name.as_str(), "umount2" | "rmdir") {
+        if fault.is_error() && !matches!(point.call.name.as_str(), "umount2" | "rmdir") {
             complain("after the fault", mounted(world));
         }
         let next = world.run(&[], None, &(subject.arguments)(world));
         let settled = state(world, subject);
         let mut complaints = unsettled(reference, &settled);
         // One that finds all done already may say that it can't be done again.
-        if subject.again == 0 || next.code != subject.again || !unsettled(reference, &after).is_empty() {
+        let was_done = subject.again != 0 && next.code == subject.again && unsettled(reference, &after).is_empty();
+        if !was_done {
             complaints.extend(complaints_of_success(subject, &next));
+            complaints.extend(mounted(world));
         }
-        complaints.extend(mounted(world));
         complaints.extend(locked(world));
         complain("after the next run", complaints);
         if !broken.is_empty() {
@@ -103,10 +104,11 @@ impl Bench {
         };
         let Some(hit) = hit else { return (world.run(&[], None, &(subject.arguments)(world)), false) };
         let what = match fault {
-            Fault::Error(error) => format!("error={error}"),
+            Fault::Error(error) | Fault::Errors(error) => format!("error={error}"),
             _ => "signal=SIGKILL".to_owned(),
         };
-        let inject = format!("inject={}:{what}:when={}", hit.name, hit.number);
+        let on = if matches!(fault, Fault::Errors(_)) { "+" } else { "" };
+        let inject = format!("inject={}:{what}:when={}{on}", hit.name, hit.number);
         let mut words = vec!["strace", "-y", "-qq", "-s", "0", "-o", log.to_str().unwrap()];
         // Another thread is traced with all of them; then the first one whose count comes there is disturbed.
         words.extend(matches!(point.who, Who::Thread(_)).then_some("-f"));
@@ -150,7 +152,7 @@ fn stand_in(name: &str, strace: &[String], both: bool) -> tempfile::TempDir {
 fn state(world: &World, subject: &Subject) -> State {
     let mut state = State::default();
     (subject.look)(world, &mut state);
-    state.names.retain(|name| !name.contains("/logs/"));
+    state.names.retain(|name| name != "server/logs" && !name.starts_with("server/logs/"));
     state
 }
 
@@ -196,7 +198,7 @@ fn complaints_after(
             complaints.push(format!("{part} is neither old nor new:\n  {now}\n  old {old:?}\n  new {new:?}"));
         }
     }
-    let killed = !matches!(fault, Fault::Error(_)) && (!matches!(point.who, Who::Child(_)) || fault == Fault::KillBoth);
+    let killed = !fault.is_error() && (!matches!(point.who, Who::Child(_)) || fault == Fault::KillBoth);
     if ended.stderr.contains("panicked") {
         complaints.push("it panicked".to_owned());
     }

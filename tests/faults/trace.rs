@@ -59,6 +59,15 @@ pub enum Fault {
     KillBoth,
     /// The call is not made and fails.
     Error(&'static str),
+    /// This call and all later ones of its name fail, as on a medium that broke.
+    Errors(&'static str),
+}
+
+impl Fault {
+    /// Whether it is an error, not a kill.
+    pub fn is_error(self) -> bool {
+        matches!(self, Fault::Error(_) | Fault::Errors(_))
+    }
 }
 
 impl fmt::Display for Fault {
@@ -68,6 +77,7 @@ impl fmt::Display for Fault {
             Fault::KillAfter => write!(f, "kill-after"),
             Fault::KillBoth => write!(f, "kill-both"),
             Fault::Error(error) => write!(f, "{error}"),
+            Fault::Errors(error) => write!(f, "{error}+"),
         }
     }
 }
@@ -89,7 +99,12 @@ impl Point {
             | "utimensat" => &["EIO", "EROFS"],
             _ => &["EIO", "ENOSPC", "EROFS"],
         };
-        kills.into_iter().chain(errors.iter().copied().map(Fault::Error)).collect()
+        // Of calls that read as well, and say what is wrong, not all can fail.
+        let broken = match self.call.name.as_str() {
+            "write" | "open" | "openat" | "mount" | "umount2" | "flock" => None,
+            _ => Some(Fault::Errors("EIO")),
+        };
+        kills.into_iter().chain(errors.iter().copied().map(Fault::Error)).chain(broken).collect()
     }
 }
 
