@@ -100,7 +100,8 @@ fn what_stands_there_must_be_the_signature_itself() {
     let write = |root: &Tree, text: &str| {
         root.file(ENROLLED, text, ago(60));
     };
-    let wrong: [(&str, &dyn Fn(&Tree)); 5] = [
+    type Make<'a> = &'a dyn Fn(&Tree);
+    let wrong: [(&str, Make<'_>); 5] = [
         ("none", &|root| {
             root.remove(ENROLLED);
         }),
