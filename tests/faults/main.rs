@@ -20,7 +20,7 @@ use drive::Bench;
 use world::{Subject, World};
 
 /// Faults of each command in a plain run.
-const SAMPLE: usize = 40;
+const SAMPLE: usize = 30;
 
 /// Two commands at a time, but `provision` alone: it changes /etc, which `snapshot` takes.
 static ETC: RwLock<()> = RwLock::new(());
@@ -94,5 +94,6 @@ commands! {
     undo_on_the_server: "undo (server)",
     undo_on_a_stick: "undo (stick)",
     stick_adopt: "stick adopt",
+    stick_enroll: "stick enroll",
     provision: "provision",
 }

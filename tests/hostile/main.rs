@@ -61,7 +61,7 @@ impl Outside {
     }
 }
 
-/// Prints a row: what became of it, the code, the line that says so, the peak memory.
+/// Prints a row: what became of it, the code, the line that says so, the peak memory in KiB (0: it was not measured).
 fn row(case: &str, run: &Run, says: &str, peak: u64) {
     let line = run.stderr.lines().find(|line| line.contains(says));
     let line = line.unwrap_or_else(|| panic!("{case}: no line says {says:?}\n{run}"));
@@ -75,12 +75,9 @@ fn row(case: &str, run: &Run, says: &str, peak: u64) {
         _ => outcome.join(", "),
     };
     let short = excerpt(&plain(line), says);
-    println!(
-        "HOSTILE|{case}|{outcome}|{}|`{}`|{:.1}|",
-        run.code.unwrap(),
-        short.replace('|', "\\|").replace('`', "'"),
-        peak as f64 / 1024.0
-    );
+    let short = short.replace('|', "\\|").replace('`', "'");
+    let peak = if peak == 0 { "–".to_owned() } else { format!("{:.1}", peak as f64 / 1024.0) };
+    println!("HOSTILE|{case}|{outcome}|{}|`{short}`|{peak}|", run.code.unwrap());
 }
 
 /// What a row has room for: the beginning, and what it is all about.

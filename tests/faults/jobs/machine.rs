@@ -1,4 +1,4 @@
-//! `stick adopt` and `provision`.
+//! `stick adopt`, `stick enroll` and `provision`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -35,6 +35,29 @@ pub const ADOPT: Subject = Subject {
     done: "stick adopt completed",
     again: 0,
     children: &[],
+};
+
+/// Makes the server's key, too.
+pub const ENROLL: Subject = Subject {
+    name: "stick enroll",
+    prepare: |world| {
+        world.stick().with(false, |root| {
+            root.file(".toolmaster/role", "BACKUP\n", ago(9000));
+        });
+    },
+    arguments: |world| ["stick", "enroll", "--device", &world.device()].map(str::to_owned).into(),
+    look: |world, state| {
+        let key = std::fs::read(world.path(".toolmaster/enroll-key")).map_or(0, |key| key.len());
+        state.atomic.insert("server: key", format!("{key} bytes"));
+        world.stick().look(|root| {
+            let signed = root.has(".toolmaster/enrolled").then(|| root.text(".toolmaster/enrolled").trim().len());
+            state.atomic.insert("stick: signature", format!("{signed:?} digits"));
+            names(root, "stick", state);
+        });
+        names(&world.tree(), "server", state);
+    },
+    done: "stick enroll completed",
+    ..ADOPT
 };
 
 pub const PROVISION: Subject = Subject {

@@ -25,5 +25,6 @@ pub const ALL: &[Subject] = &[
     undo::SERVER,
     undo::STICK,
     machine::ADOPT,
+    machine::ENROLL,
     machine::PROVISION,
 ];
