@@ -27,7 +27,7 @@ fn what_is_no_file_is_skipped_by_name() {
         ("socket", |root| drop(UnixListener::bind(root.path("master/socket")).unwrap()), "socket (socket)"),
     ];
     for (case, make, says) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let (server, stick) = edited(make);
         outside.watch(case, server.run(&stick), 0, says);
         assert_eq!(server.master().files().len(), sample_master().len(), "{case}");
@@ -41,7 +41,8 @@ fn control_files_that_are_none() {
         root.remove(name);
         mknod(root.path(name), kind, device);
     };
-    let cases: [(&str, &dyn Fn(&Tree), i32, &str); 7] = [
+    type Make<'a> = &'a dyn Fn(&Tree);
+    let cases: [(&str, Make<'_>, i32, &str); 7] = [
         ("role that never ends: FIFO", &|root| node(root, ".toolmaster/role", FileType::Fifo, (0, 0)), 2, role),
         (
             "role that never ends: /dev/zero",
@@ -71,7 +72,7 @@ fn control_files_that_are_none() {
         ),
     ];
     for (case, make, code, says) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let (server, stick) = edited(make);
         outside.watch(case, server.run(&stick), code, says);
     }
@@ -79,7 +80,7 @@ fn control_files_that_are_none() {
 
 #[test]
 fn modes_and_hard_links_stay_on_the_stick() {
-    let outside = Outside::new();
+    let outside = Outside::fresh();
     let (server, stick) = edited(|root| {
         root.sub("master").file("root.sh", "#!/bin/sh", ago(60));
         fs::set_permissions(root.path("master/root.sh"), fs::Permissions::from_mode(0o6777)).unwrap();
@@ -89,7 +90,7 @@ fn modes_and_hard_links_stay_on_the_stick() {
     let metadata = server.path("master/root.sh").metadata().unwrap();
     assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid()), (0o644, 0, 0));
 
-    let outside = Outside::new();
+    let outside = Outside::fresh();
     let (server, stick) = edited(|root| {
         fs::hard_link(root.path("master/b.csv"), root.path("master/also.csv")).unwrap();
         fs::hard_link(root.path(".toolmaster/role"), root.path("master/role")).unwrap();
@@ -98,7 +99,7 @@ fn modes_and_hard_links_stay_on_the_stick() {
     assert_eq!(server.path("master/also.csv").metadata().unwrap().nlink(), 1);
     assert_eq!(server.master().text("role"), "INGEST\n");
 
-    let outside = Outside::new();
+    let outside = Outside::fresh();
     let (server, stick) = edited(|root| drop(tool("chattr", &["+i", root.path("master/b.csv").to_str().unwrap()])));
     outside.watch("immutable file that is read", server.run(&stick), 0, "master: stick wins");
     assert_eq!(server.master().text("a.csv"), "edited");
@@ -116,7 +117,7 @@ fn names_forge_nothing() {
         ("name: of an option", b"-rf --device=x; $(reboot)"),
     ];
     for (case, name) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let name = OsStr::from_bytes(name);
         let (server, stick) = edited(|root| {
             root.sub("master").file(name, "1", ago(60));
@@ -139,7 +140,7 @@ fn names_that_are_one_elsewhere() {
     for (case, one, other) in
         [("names that differ in case", "Tool.csv", "tool.CSV"), ("names that differ in NFC and NFD", nfc, nfd)]
     {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let (server, stick) = edited(|root| {
             root.sub("master").file(one, "1", ago(60)).file(other, "2", ago(60));
         });

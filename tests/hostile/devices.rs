@@ -9,6 +9,8 @@ use crate::common::call::BINARY;
 use crate::common::{Server, Stick, Tree, ago, assert_unchanged, files, sample, sample_master, tool};
 use crate::{Outside, edited, mknod};
 
+type Make = fn(&Tree);
+
 /// Holds a run as it is about to mount, and meanwhile puts another medium under the device.
 fn swapped(server: &Server, stick: &Stick, other: &Stick) -> crate::Run {
     let hold = "inject=mount:delay_enter=1500000:when=1";
@@ -36,13 +38,13 @@ fn is_mounting(device: &str) -> bool {
 
 #[test]
 fn a_stick_that_changes_between_probe_and_mount() {
-    let cases: [(&str, &str, &str, fn(&Tree)); 3] = [
+    let cases: [(&str, &str, &str, Make); 3] = [
         ("changes into another INGEST stick", "TM-INGEST", "INGEST\n", |root| sample(root, ago(10))),
         ("changes into a DIST stick", "TM-DIST", "DIST\n", |root| sample(root, ago(10))),
         ("changes into one without a label, with the role", "", "INGEST\n", |root| sample(root, ago(10))),
     ];
     for (case, label, role, fill) in cases {
-        let (outside, (server, stick), other) = (Outside::new(), edited(|_| {}), Stick::blank(label, 32));
+        let (outside, (server, stick), other) = (Outside::fresh(), edited(|_| {}), Stick::blank(label, 32));
         other.edit(|root| {
             fill(root.file(".toolmaster/role", role, ago(60)));
         });
@@ -59,7 +61,7 @@ fn a_stick_that_changes_between_probe_and_mount() {
 
 #[test]
 fn two_sticks_of_one_role_at_once() {
-    let (outside, server) = (Outside::new(), Server::new());
+    let (outside, server) = (Outside::fresh(), Server::new());
     let sticks = ["one", "two"].map(|text| {
         let stick = Stick::ingest();
         stick.edit(|root| {
@@ -89,7 +91,7 @@ fn two_sticks_of_one_role_at_once() {
 
 #[test]
 fn the_servers_own_disk_dressed_up_as_a_stick() {
-    let (outside, server) = (Outside::new(), Server::on_disk(64));
+    let (outside, server) = (Outside::fresh(), Server::on_disk(64));
     sample(&server.tree(), ago(100));
     server.tree().file("../.toolmaster/role", "INGEST\n", ago(60));
     tool("e2label", &[server.disk().device(), "TM-INGEST"]);
@@ -118,7 +120,7 @@ fn devices_that_are_none() {
         ("device: a node without a disk", path("gone"), 1, "-> "),
     ];
     for (case, device, code, says) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         outside.watch(case, server.call(&["ingest", "--device", &device]), code, says);
     }
 }

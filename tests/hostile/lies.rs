@@ -6,6 +6,8 @@ use crate::{Outside, edited, made};
 
 const MANIFEST: &str = ".toolmaster/manifest.json";
 
+type Make = fn(&Tree);
+
 /// An ingest may not be led astray by them: what was edited arrives, and nothing else changes.
 #[test]
 fn an_ingest_is_not_led_astray() {
@@ -44,7 +46,7 @@ fn an_ingest_is_not_led_astray() {
         ("meta.json of the year 9999", "master/meta.json", r#"{"updated_at": 253402300799}"#.to_owned()),
     ];
     for (case, name, text) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let (server, stick) = edited(|root| {
             root.sub("master").meta(ago(60));
             root.file(name, &text, ago(50));
@@ -60,7 +62,7 @@ fn an_ingest_is_not_led_astray() {
 /// A terminal takes a stick whole or keeps its own.
 #[test]
 fn a_terminal_keeps_its_own() {
-    let cases: [(&str, fn(&Tree), i32, &str); 6] = [
+    let cases: [(&str, Make, i32, &str); 6] = [
         (
             "dist-sync: a file of another size",
             |root| made(root.file("master/b.csv", "longer", ago(60))),
@@ -107,7 +109,7 @@ fn a_terminal_keeps_its_own() {
     stick.edit(|root| made(root.file(".toolmaster/role", "DIST\n", ago(60))));
     Call::new(&server, &["dist-export", "--device", stick.device()], Some(&stick)).finish().ended(0);
     for (case, lie, code, says) in cases {
-        let (outside, terminal, lying) = (Outside::new(), Server::new(), stick.copy());
+        let (outside, terminal, lying) = (Outside::fresh(), Server::new(), stick.copy());
         lying.edit(lie);
         let call = Call::new(&terminal, &["dist-sync", "--device", lying.device()], Some(&lying));
         let place = |name| terminal.path("opt").join(name);
@@ -120,7 +122,7 @@ fn a_terminal_keeps_its_own() {
 
 #[test]
 fn a_verification_names_what_lies() {
-    let (outside, (server, stick)) = (Outside::new(), in_step());
+    let (outside, (server, stick)) = (Outside::fresh(), in_step());
     stick.edit(|root| made(root.file("master/b.csv", "XX", ago(60))));
     let call = Call::new(&server, &["stick", "verify", "--device", stick.device()], Some(&stick));
     outside.watch("stick verify: a file of another content", call, 2, "edited or damaged");

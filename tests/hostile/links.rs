@@ -37,7 +37,7 @@ fn links_that_a_run_reads() {
         ("link: upwards", |root, _| made(root.link("master/up", "../..")), 0, "up (symbolic link)"),
     ];
     for (case, make, code, says) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let (server, stick) = edited(|root| make(root, &outside));
         outside.watch(case, server.run(&stick), code, says);
         let mut expected = sample_master();
@@ -51,7 +51,7 @@ fn links_that_a_run_reads() {
 
 #[test]
 fn a_signature_that_is_a_link() {
-    let outside = Outside::new();
+    let outside = Outside::fresh();
     let (server, stick) = edited(|root| made(root.link(".toolmaster/enrolled", outside.path("enrolled"))));
     let call = server.run(&stick).var("REQUIRE_ENROLLED", "1");
     outside.watch("link: enrolled, and that is asked for", call, 2, "it is not enrolled");

@@ -30,7 +30,7 @@ pub struct Outside(Tree);
 
 impl Outside {
     /// A new one.
-    pub fn new() -> Outside {
+    pub fn fresh() -> Outside {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let tree = Tree::at(format!("/run/outside-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         tree.file("secret.csv", "secret", ago(10)).file("sub/c.csv", "secret", ago(10));

@@ -36,7 +36,7 @@ fn links_where_a_stick_is_written_to() {
         }),
     ];
     for (case, make) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let (server, stick) = behind(|root| make(root, &outside));
         outside.watch(case, server.run(&stick), 0, "master: server wins");
         assert_written(&server, &stick, case);
@@ -63,7 +63,7 @@ fn links_on_sticks_that_are_filled() {
         ),
     ];
     for (case, make, code, says) in cases {
-        let (outside, server, stick) = (Outside::new(), Server::new(), Stick::blank("TM-DIST", 32));
+        let (outside, server, stick) = (Outside::fresh(), Server::new(), Stick::blank("TM-DIST", 32));
         sample(&server.tree(), ago(3600));
         stick.edit(|root| {
             root.file(".toolmaster/role", "DIST\n", ago(60));
@@ -85,7 +85,7 @@ fn links_on_a_backup_stick() {
         ("backup, link: the server's id", ".toolmaster/server".to_owned(), 0, "completed"),
     ];
     for (case, place, code, says) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let kept = site.stick.copy();
         site.stick.edit(|root| made(root.remove(&place).link(&place, outside.path("archive"))));
         outside.watch(case, site.backup(), code, says);
@@ -107,7 +107,7 @@ fn files_that_cannot_be_changed() {
         ("write-back, immutable: `.toolmaster`", ".toolmaster"),
     ];
     for (case, place) in cases {
-        let outside = Outside::new();
+        let outside = Outside::fresh();
         let chattr = |root: &Tree, flag: &str| drop(tool("chattr", &[flag, root.path(place).to_str().unwrap()]));
         let (server, stick) = behind(|root| chattr(root, "+i"));
         let before = server.master().files();
