@@ -40,8 +40,13 @@ need_rust() {
 }
 
 need_pi_target() {
-  [ ! -d "$(rustc --print sysroot)/lib/rustlib/$PI_TARGET/lib" ] || return 0
-  command -v rustup >/dev/null || die "Rust's library for $PI_TARGET is missing and there is no rustup -> install Rust with rustup"
-  rustup target add "$PI_TARGET" ||
-    die "Rust's library for $PI_TARGET can't be downloaded -> connect this machine and run: rustup target add $PI_TARGET"
+  need_target "$PI_TARGET"
+}
+
+# need_target TARGET: Rust's library for another kind of machine.
+need_target() {
+  [ ! -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ] || return 0
+  command -v rustup >/dev/null || die "Rust's library for $1 is missing and there is no rustup -> install Rust with rustup"
+  rustup target add "$1" ||
+    die "Rust's library for $1 can't be downloaded -> connect this machine and run: rustup target add $1"
 }

@@ -97,6 +97,14 @@ impl Error {
         }
     }
 
+    /// Whether something else stands where a directory was expected: a file, a link. A directory that can't be read is
+    /// another trouble.
+    pub fn is_no_directory(&self) -> bool {
+        let Error::Io { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        matches!(errno, Some(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP))
+    }
+
     /// The exit code of SPEC 3.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -128,7 +136,8 @@ impl Error {
             }
             Some(rustix::io::Errno::ROFS) => "it is write-protected: unlock it, or check it on a PC",
             Some(rustix::io::Errno::NODEV | rustix::io::Errno::NXIO) => "the stick is gone: plug it in again",
-            Some(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => "run it with sudo",
+            Some(rustix::io::Errno::ACCESS) => "run it with sudo",
+            Some(rustix::io::Errno::PERM) => "run it with sudo; if it was, something there is write-protected (lsattr)",
             Some(rustix::io::Errno::NOENT) => "check the path",
             _ => "try again; if it stays, keep the log and call the system's keeper",
         }

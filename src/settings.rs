@@ -11,6 +11,11 @@ use pg_uri::PgUri;
 
 use crate::error::{Error, Result};
 
+/// The directory in [`Settings::server_root`] that is for the program alone.
+pub const STATE_DIR: &str = ".toolmaster";
+/// Held while one of the small files in it is replaced: two sticks at once are nothing unusual.
+pub const STATE_LOCK: &str = "state.lock";
+
 /// What the commands need to know of this server.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -38,6 +43,8 @@ pub struct Settings {
     pub snapshot_retention_days: u32,
     /// `BACKUP_RETENTION`: how many archives a stick keeps, 0 for all.
     pub backup_retention: u32,
+    /// `REQUIRE_ENROLLED`: only sticks that this server has signed are taken.
+    pub require_enrolled: bool,
     /// `PG_URI`: the database, where it is not the one of `.env`.
     pub pg_uri: Option<PgUri>,
     /// `MIRRORCTL_CONFIG`: the mirror's configuration.
@@ -83,6 +90,7 @@ impl Settings {
             snapshot_dir: path("SNAPSHOT_DIR", server_root.join("snapshots"))?,
             snapshot_retention_days: retention_days("SNAPSHOT_RETENTION_DAYS", var("SNAPSHOT_RETENTION_DAYS"))?,
             backup_retention: backup_retention("BACKUP_RETENTION", var("BACKUP_RETENTION"))?,
+            require_enrolled: number("REQUIRE_ENROLLED", var("REQUIRE_ENROLLED"), 0, 0, 1)? == 1,
             pg_uri: var("PG_URI").map(|uri| database("PG_URI", &uri)).transpose()?,
             mirror_config: path("MIRRORCTL_CONFIG", PathBuf::from("/etc/mirrorctl/config.json"))?,
             server_root,
@@ -167,7 +175,8 @@ mod tests {
         assert_eq!(settings.max_retry, 3);
         assert_eq!(settings.snapshot_root, Path::new("/data/snapshots"));
         assert_eq!((settings.snapshot_retention_days, settings.backup_retention), (7, 4));
-        assert_eq!(settings.pg_uri, None);
+        assert_eq!((settings.pg_uri, settings.require_enrolled), (None, false));
+        assert!(read(&[("REQUIRE_ENROLLED", "1")]).unwrap().require_enrolled);
     }
 
     #[test]
@@ -178,6 +187,7 @@ mod tests {
             ("SERVER_DOC_DIR", "/srv/../etc"),
             ("USB_MAX_RETRY", "many"),
             ("USB_MAX_RETRY", "0"),
+            ("REQUIRE_ENROLLED", "yes"),
             ("USB_INGEST_LABEL", "THIS-LABEL-IS-TOO-LONG"),
             ("USB_INGEST_LABEL", "A\nB"),
             ("SNAPSHOT_ROOT", "snapshots"),

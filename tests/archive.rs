@@ -200,10 +200,10 @@ fn archives_of_the_original_system_are_read_but_not_called_checked() {
     fs::remove_file(snapshot.path().join("manifest.json")).unwrap();
     let place = tempfile::tempdir().unwrap();
     let above = snapshot.path().parent().unwrap();
-    for (format, ultra) in [("gnu", "zstd"), ("posix", "zstd"), ("gnu", "zstd --ultra -22")] {
+    for (format, zstd) in [("gnu", "zstd"), ("posix", "zstd"), ("gnu", "zstd -19")] {
         let archive = place.path().join("a.tar.zst");
         let format = format!("--format={format}");
-        tool(above, "tar", &["-I", ultra, &format, "-cf", archive.to_str().unwrap(), Snapshot::NAME]);
+        tool(above, "tar", &["-I", zstd, &format, "-cf", archive.to_str().unwrap(), Snapshot::NAME]);
         let target = tempfile::tempdir().unwrap();
         let checked = extract(&fs::read(&archive).unwrap(), target.path(), None).unwrap();
         assert_eq!(checked.manifest, None);
@@ -213,6 +213,30 @@ fn archives_of_the_original_system_are_read_but_not_called_checked() {
             found
         };
         assert_eq!(whole_seconds(target.path()), whole_seconds(snapshot.path()));
+    }
+}
+
+/// A frame names the memory that its decoder takes.
+#[test]
+fn a_frame_that_wants_128_mib_is_refused() {
+    let snapshot = Snapshot::rich();
+    let (above, place) = (snapshot.path().parent().unwrap(), tempfile::tempdir().unwrap());
+    let archive = place.path().join("a.tar.zst");
+    tool(above, "tar", &["-I", "zstd --ultra -22", "-cf", archive.to_str().unwrap(), Snapshot::NAME]);
+    let said = check(&fs::read(&archive).unwrap(), None).unwrap_err();
+    assert_eq!(said.exit_code(), 2);
+    assert!(said.to_string().contains("window_size is too big"), "{said}");
+}
+
+#[test]
+fn an_archive_of_nothing_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    for script in
+        ["head -c 10240 /dev/zero | zstd -q >a", "mkdir 2026-01-01_000000 && tar --zstd -cf a 2026-01-01_000000"]
+    {
+        tool(place.path(), "sh", &["-euc", script]);
+        let said = check(&fs::read(place.path().join("a")).unwrap(), None).unwrap_err();
+        assert!(said.exit_code() == 2 && said.to_string().contains("holds no files"), "{said}");
     }
 }
 

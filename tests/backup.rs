@@ -172,6 +172,51 @@ fn restore_brings_back_files_and_tables() {
     assert!(!site.server.tree().has("logs/usb_guard.log"), "no stick was refused");
 }
 
+/// Whatever a run that was cut off left (tests/faults leaves all of it in turn), the same command brings all of it; what
+/// somebody else put there is not touched.
+#[test]
+fn a_restore_that_was_cut_off_is_begun_anew_in_the_same_place() {
+    let site = Site::new();
+    let latest = site.server.path("snapshots/latest");
+    let dir = tempfile::tempdir().unwrap();
+    let dest = Tree::at(dir.path().join("restored"));
+    let restore = |to: &Tree| {
+        let (from, to) = (latest.to_str().unwrap(), to.path(""));
+        site.call(&["restore", "--snapshot", from, "--dest", to.to_str().unwrap()])
+    };
+    // While it was moving things to their names, and before.
+    dest.file(".toolmaster-restore/docviewer/plan.pdf", "half", ago(60)).file("master/a.csv", "old", ago(60));
+    done(restore(&dest), "restore completed dest=");
+    tool("diff", &["-r", dest.path("").to_str().unwrap(), site.latest().path("").to_str().unwrap()]);
+    // A file of somebody's, with the mark and without it.
+    for mark in [true, false] {
+        let other = Tree::at(dir.path().join(format!("other-{mark}")));
+        other.file("own.txt", "mine", ago(60)).file("master/a.csv", "mine", ago(60));
+        if mark {
+            other.dir(".toolmaster-restore");
+        }
+        let before = other.snapshot();
+        restore(&other).fails(2).says("is not empty");
+        assert_eq!(other.snapshot(), before);
+    }
+}
+
+#[test]
+fn a_restore_that_fails_leaves_nothing_that_looks_restored() {
+    let site = Site::new();
+    site.server.docviewer().file("large.pdf", noise(1, 12 << 20), ago(60));
+    site.snapshot();
+    done(site.backup(), "backup export completed");
+    site.flip_in_archive();
+    let dir = tempfile::tempdir().unwrap();
+    let dest = dir.path().join("restored");
+    let call = site.call(&["restore", "--device", site.stick.device(), "--dest", dest.to_str().unwrap()]);
+    call.fails(2).says("what came through by then is in");
+    let names: Vec<_> = std::fs::read_dir(&dest).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [".toolmaster-restore"]);
+    assert!(dest.join(".toolmaster-restore/db/pg_dump.sql").exists(), "what is sound can be had");
+}
+
 #[test]
 fn restore_from_a_snapshot_a_file_and_a_directory() {
     let site = Site::new();

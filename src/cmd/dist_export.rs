@@ -166,9 +166,11 @@ fn work(job: &Job<'_>, told: Option<&Header>, dataset: Dataset, report: &mut Rep
     let order = room::on_stick(stick.root(), dataset, change, stick.limits())?;
     let on_stick = stick.root().make(name.as_bytes(), 0o755)?;
     let run = told.filter(|told| told.is_complete()).and_then(|told| told.runs.get(name));
+    // After a run that was cut off directories may be left that the files do not show.
+    let cut_off = told.is_some_and(|told| !told.is_complete());
     if unchanged && run.is_some() && run == job.records.base_run(dataset)?.as_ref() {
         info!("{name}: nothing to do: equal contents");
-    } else if unchanged {
+    } else if unchanged && !cut_off {
         let live = Some(&live);
         job.record_common(&Pair { dataset, stick: &on_stick, live, found: &found, lost: false, time: 0 })?;
     } else {

@@ -74,6 +74,13 @@ fn sync(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
             let why = format!("validation failed for {}: {why}", mountpoint.display());
             return Err(Error::Refused { why, next: "plug in the right stick".to_owned() });
         }
+        if env.settings.require_enrolled {
+            let why = format!(
+                "validation failed for {}: where it is mounted it can't be seen to be enrolled",
+                mountpoint.display()
+            );
+            return Err(Error::Refused { why, next: "unmount it and use --device".to_owned() });
+        }
         // What it is mounted from is not known; FAT's limits also fit every other filesystem.
         both(args, env, &root, Limits::FAT, report)?;
         return Ok(mountpoint.clone());

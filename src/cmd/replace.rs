@@ -195,13 +195,10 @@ impl Job<'_> {
         let undo = self.server.undo()?;
         let limits = self.stick.stick().limits();
         let order = room::on_stick(pair.stick, pair.dataset, &pair.found.to_stick, limits)?;
-        let mut place = self.place(pair, Side::Stick, &pair.found.to_stick)?;
-        if let Err(error) = self.keep_stick(pair, live, &mut place) {
-            place.discard(&undo)?;
-            return Err(error);
-        }
+        let place = self.place(pair, Side::Stick, &pair.found.to_stick)?;
+        let place = self.keep_stick(pair, live, place)?;
         // What the stick holds and is to hold is on record: from here on a pulled stick is finished by the next run.
-        publish::write_server_meta(live, place.run(), pair.time)?;
+        publish::write_server_meta(live, &place, pair.time)?;
         self.write_back(pair.dataset, live, pair.stick, &pair.found.to_stick, order, None)?;
         self.set_stick_meta(pair)?;
         self.records.promote(pair.dataset)?;
@@ -211,8 +208,18 @@ impl Job<'_> {
     /// Keeps the stick's dataset in `undo/` and records that it is about to become `source`.
     ///
     /// # Errors
-    /// Whatever stops it; the place is to be discarded then.
-    pub fn keep_stick(&self, pair: &Pair<'_>, source: &Dir, place: &mut Place) -> Result<()> {
+    /// Whatever stops it. What is kept by then stays: that the stick is about to change may be on record already, and then
+    /// the next run changes it without keeping it once more.
+    pub fn keep_stick(&self, pair: &Pair<'_>, source: &Dir, mut place: Place) -> Result<Place> {
+        if let Err(error) = self.keep(pair, &mut place) {
+            place.discard(&self.server.undo()?)?;
+            return Err(error);
+        }
+        self.plan(pair.dataset, source)?;
+        Ok(place)
+    }
+
+    fn keep(&self, pair: &Pair<'_>, place: &mut Place) -> Result<()> {
         let (kept, owner) = self.build(pair, place, "before")?;
         if let Some(Entry { kind: Kind::File, .. }) = pair.stick.look(meta::NAME)? {
             let mut progress = Progress::new("meta.json".to_owned(), 0, 0);
@@ -221,8 +228,7 @@ impl Job<'_> {
         }
         kept.sync_all()?;
         place.part.done = true;
-        place.save()?;
-        self.plan(pair.dataset, source)
+        place.save()
     }
 
     /// Records what the stick is to hold, and that it may be half-done from now on.

@@ -1,5 +1,7 @@
 //! `restore`: a backup or a snapshot comes back, verified while it is extracted (SPEC 7).
 
+mod target;
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 use log::{info, warn};
 
+use self::target::Target;
 use super::{Env, Report, open_stick};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
@@ -14,7 +17,7 @@ use crate::os::dir::Dir;
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::archive::{self, Checked, Source};
-use crate::snapshot::{client, dump, load, shelf};
+use crate::snapshot::{dump, load, shelf};
 use crate::stick::role::Role;
 use crate::text::{Bytes, Shown};
 
@@ -48,7 +51,7 @@ pub struct Args {
 /// Carries it out.
 ///
 /// # Errors
-/// SPEC 3; what lies in the destination then is sound, file by file, but not all there is.
+/// SPEC 3; nothing in the destination looks restored then.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
     let mut report = Report::new("restore");
     let result = restore(args, env, &mut report);
@@ -67,79 +70,74 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Where it comes back to.
-struct Target {
-    dir: Option<Dir>,
-    database: Option<PgUri>,
-}
-
 fn restore(args: &Args, env: &Env, report: &mut Report) -> Result<Checked> {
-    let target = target(args, env)?;
+    let source = source(args)?;
+    let target = Target::new(args, env)?;
     let mut owner = None;
-    let checked = match (&args.device, &args.archive, &args.snapshot) {
-        (Some(device), archive, None) => {
-            let (checked, server) = from_stick(args, env, device, archive.as_deref(), &target, report)?;
-            owner = server;
-            checked
+    let checked = match bring(args, env, source, target.as_ref(), &mut owner, report) {
+        Ok(checked) => checked,
+        Err(error) => {
+            target.iter().for_each(Target::give_up);
+            return Err(error);
         }
-        (None, Some(archive), None) => {
-            let file = File::open(archive).map_err(|error| Error::io("open", archive, error))?;
-            read(args, file, archive, checksum_beside(archive)?, &target)?
-        }
-        (None, None, Some(snapshot)) => from_snapshot(args, snapshot, &target)?,
-        _ => return Err(Error::Usage("name one of --device, --archive and --snapshot".to_owned())),
     };
     report.bytes = checked.content;
-    if let Some(dir) = &target.dir {
-        dir.sync_all()?;
-        if let Some(uri) = &target.database {
-            load_dump(dir, uri)?;
-        }
-        if let (Some(owner), Some((_, uuid)), None) = (&owner, &report.stick, &args.only)
-            && let Err(error) = take_over(owner, uuid, env)
-        {
-            warn!("{error}");
-        }
+    let Some(target) = target else { return Ok(checked) };
+    target.finish()?;
+    if let (Some(owner), Some((_, uuid)), None) = (&owner, &report.stick, &args.only)
+        && let Err(error) = take_over(owner, uuid, env)
+    {
+        warn!("{error}");
     }
     Ok(checked)
 }
 
-/// The destination must be empty, and so must the database, before anything is read.
-fn target(args: &Args, env: &Env) -> Result<Target> {
-    let dest = match (&args.dest, args.check) {
-        (None, true) if args.pg_uri.is_none() => return Ok(Target { dir: None, database: None }),
-        (_, true) => {
-            return Err(Error::Usage("--check writes nothing: it goes without --dest and --pg-uri".to_owned()));
+/// What is read.
+enum From<'a> {
+    /// A stick: the archive of that name, or the newest.
+    Stick(&'a Path, Option<&'a Path>),
+    Archive(&'a Path),
+    Snapshot(&'a Path),
+}
+
+fn source(args: &Args) -> Result<From<'_>> {
+    match (&args.device, &args.archive, &args.snapshot) {
+        (Some(device), archive, None) => Ok(From::Stick(device, archive.as_deref())),
+        (None, Some(archive), None) => Ok(From::Archive(archive)),
+        (None, None, Some(snapshot)) => Ok(From::Snapshot(snapshot)),
+        _ => Err(Error::Usage("name one of --device, --archive and --snapshot".to_owned())),
+    }
+}
+
+/// Reads it all, and with a target brings it there, durably, the database last. `owner`: whose the stick is.
+fn bring(
+    args: &Args,
+    env: &Env,
+    source: From<'_>,
+    target: Option<&Target>,
+    owner: &mut Option<String>,
+    report: &mut Report,
+) -> Result<Checked> {
+    let into = target.map(|target| &target.unfinished);
+    let checked = match source {
+        From::Stick(device, archive) => {
+            let (checked, server) = from_stick(args, env, device, archive, into, report)?;
+            *owner = server;
+            checked
         }
-        (None, false) => return Err(Error::Usage("--dest is missing (or --check)".to_owned())),
-        (Some(dest), false) => dest,
-    };
-    let database = match &args.pg_uri {
-        Some(text) => Some(client::database(&env.settings, Some(text))?),
-        None => None,
-    };
-    if let Some(uri) = &database
-        && !load::is_empty(uri)?
-    {
-        return Err(Error::Refused {
-            why: format!("the database {} is not empty", uri.database()),
-            next: "name an empty one, such as a new one made with createdb".to_owned(),
-        });
-    }
-    match std::fs::create_dir(dest) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::io("make the directory", dest, error));
+        From::Archive(archive) => {
+            let file = File::open(archive).map_err(|error| Error::io("open", archive, error))?;
+            read(args, file, archive, checksum_beside(archive)?, into)?
         }
-        _ => {}
+        From::Snapshot(snapshot) => from_snapshot(args, snapshot, into)?,
+    };
+    if let Some(target) = target {
+        target.unfinished.sync_all()?;
+        if let Some(uri) = &target.database {
+            load_dump(&target.unfinished, uri, target.again)?;
+        }
     }
-    let dir = Dir::open(dest)?;
-    if dir.names()?.is_empty() {
-        return Ok(Target { dir: Some(dir), database });
-    }
-    Err(Error::Refused {
-        why: format!("{} is not empty", dest.display()),
-        next: "name a new or an empty directory".to_owned(),
-    })
+    Ok(checked)
 }
 
 fn read(
@@ -147,12 +145,12 @@ fn read(
     input: impl Read + Send + 'static,
     shown: &Path,
     sha256: Option<[u8; 32]>,
-    target: &Target,
+    into: Option<&Dir>,
 ) -> Result<Checked> {
     let shown = Shown(shown.as_os_str().as_encoded_bytes()).to_string();
     let mut progress = Progress::new(shown.clone(), 0, 0);
     let only = args.only.as_deref().map(|only| only.trim_matches('/').as_bytes());
-    archive::read(input, Source { shown: &shown, sha256, target: target.dir.as_ref(), only }, &mut progress)
+    archive::read(input, Source { shown: &shown, sha256, target: into, only }, &mut progress)
 }
 
 /// What the file beside an archive says of it, wherever the archive lies.
@@ -170,7 +168,7 @@ fn from_stick(
     env: &Env,
     device: &Path,
     archive: Option<&Path>,
-    target: &Target,
+    into: Option<&Dir>,
     report: &mut Report,
 ) -> Result<(Checked, Option<String>)> {
     let stick = open_stick(Some(device), Role::Backup, env, report)?;
@@ -189,7 +187,7 @@ fn from_stick(
         info!("reading {name}");
         let sha256 = shelf::checksum(root, &name)?;
         let (file, _) = root.read(name.as_bytes())?;
-        read(args, file, &root.path_of(name.as_bytes()), sha256, target)
+        read(args, file, &root.path_of(name.as_bytes()), sha256, into)
     };
     let done = work().map(|checked| (checked, stick.server().ok().flatten()));
     let released = stick.release();
@@ -211,7 +209,7 @@ fn take_over(owner: &str, uuid: &str, env: &Env) -> Result<()> {
 }
 
 /// A snapshot takes the same way as an archive of it, without lying anywhere in between: one piece of code proves both.
-fn from_snapshot(args: &Args, snapshot: &Path, target: &Target) -> Result<Checked> {
+fn from_snapshot(args: &Args, snapshot: &Path, into: Option<&Dir>) -> Result<Checked> {
     // `latest` is a link.
     let path = snapshot.canonicalize().map_err(|error| Error::io("open", snapshot, error))?;
     let dir = Dir::open(&path)?;
@@ -222,7 +220,7 @@ fn from_snapshot(args: &Args, snapshot: &Path, target: &Target) -> Result<Checke
         archive::write(&dir, &name, &mut writer, &mut progress)?;
         writer.flush().map_err(|error| Error::io("write to", Path::new("a pipe"), error))
     });
-    let checked = read(args, reader, &path, None, target);
+    let checked = read(args, reader, &path, None, into);
     let written = written.join().unwrap_or_else(|_| {
         Err(Error::Failed { why: "reading the snapshot ended early".to_owned(), next: "run it again" })
     });
@@ -233,14 +231,20 @@ fn from_snapshot(args: &Args, snapshot: &Path, target: &Target) -> Result<Checke
     }
 }
 
-fn load_dump(dir: &Dir, uri: &PgUri) -> Result<()> {
+/// `again`: a run that was cut off may have loaded it already; it is then left as it is.
+fn load_dump(dir: &Dir, uri: &PgUri, again: bool) -> Result<()> {
     const NAME: &[u8] = b"pg_dump.sql";
     let db = dir.sub(b"db")?.ok_or_else(|| Error::NoSource {
         why: "there is no db/pg_dump.sql in it".to_owned(),
-        next: "leave --pg-uri out; the files are restored",
+        next: "leave --pg-uri out; the files can be restored",
     })?;
     let (file, _) = db.read(NAME)?;
-    let contents = load::load(uri, file, &db.shown(NAME), dump::LIMIT)?;
+    let shown = db.shown(NAME);
+    if again && load::holds(uri, db.read(NAME)?.0, &shown)? {
+        info!("database {}: a run that was cut off had loaded it", uri.database());
+        return Ok(());
+    }
+    let contents = load::load(uri, file, &shown, dump::LIMIT)?;
     info!("database {}: {} table(s), {} row(s)", uri.database(), contents.tables.len(), contents.rows());
     Ok(())
 }

@@ -33,14 +33,16 @@ pub struct Asked<'a> {
 /// A dataset's directory on the stick, if there is one.
 ///
 /// # Errors
-/// `Refused` if what is there is no real directory of the stick's own filesystem.
+/// `Refused` if what is there is no real directory of the stick's own filesystem; `Io`.
 pub fn open_on_stick(stick: &Stick, dataset: Dataset) -> Result<Option<Dir>> {
     let name = dataset.name();
     let refused = || Error::Refused {
         why: format!("{name}: {name} on the stick is not a real directory"),
         next: "replace it by a directory on a PC".to_owned(),
     };
-    let Some(dir) = stick.root().sub(name.as_bytes()).map_err(|_| refused())? else {
+    let Some(dir) =
+        stick.root().sub(name.as_bytes()).map_err(|error| if error.is_no_directory() { refused() } else { error })?
+    else {
         return Ok(None);
     };
     if dir.entry()?.dev == stick.root().entry()?.dev { Ok(Some(dir)) } else { Err(refused()) }

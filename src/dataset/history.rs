@@ -185,6 +185,21 @@ fn json_name(dataset: Dataset) -> Vec<u8> {
     format!("{}.json", dataset.name()).into_bytes()
 }
 
+/// The file in a run's directory that becomes the server's new `meta.json` of a dataset.
+pub fn meta_temp(dataset: Dataset) -> Vec<u8> {
+    format!(".{}.meta.json.tmp", dataset.name()).into_bytes()
+}
+
+/// Removes the temporary files that a run which was cut off left for a dataset. They are named by it, since a run may be
+/// working on the other one.
+fn tidy(run: &Dir, dataset: Dataset) -> Result<()> {
+    let prefix = format!(".{}.", dataset.name()).into_bytes();
+    for name in run.names()?.iter().filter(|name| name.starts_with(&prefix)) {
+        run.remove(name)?;
+    }
+    Ok(())
+}
+
 /// Once its `.json` is gone the directory is rubbish, so a crash in between is cleaned up by the next run.
 fn discard(undo: &Dir, run: &Dir, dataset: Dataset) -> Result<()> {
     run.remove(&json_name(dataset))?;
@@ -247,6 +262,11 @@ fn read_part(run: &Dir, dataset: Dataset) -> Result<Option<Part>> {
 pub fn recover(server: &Server, dataset: Dataset, mut exchanged: impl FnMut(&str) -> Result<()>) -> Result<()> {
     let undo = server.undo()?;
     let live = server.dataset(dataset)?.map(|dir| dir.entry()).transpose()?.map(|entry| entry.ino);
+    for name in undo.names()?.iter().filter(|name| is_run_name(name)) {
+        if let Ok(Some(run)) = undo.sub(name) {
+            tidy(&run, dataset)?;
+        }
+    }
     for mut place in list(&undo, dataset)?.into_iter().filter(|place| !place.part.done) {
         if place.part.side == Side::Server && place.part.new_ino != 0 && live == Some(place.part.new_ino) {
             info!("{}: a run that was cut off had already replaced it: finished", dataset.name());

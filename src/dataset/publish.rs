@@ -7,7 +7,7 @@
 use log::info;
 
 use super::Dataset;
-use super::history::Place;
+use super::history::{Place, meta_temp};
 use super::meta::{self, Meta};
 use super::server::Server;
 use super::survey::{fingerprint, look_of};
@@ -218,10 +218,10 @@ pub fn exchange(server: &Server, dataset: Dataset, place: &mut Place, print: u64
 ///
 /// # Errors
 /// `Io`.
-pub fn write_server_meta(live: &Dir, temp: &Dir, time: i64) -> Result<()> {
+pub fn write_server_meta(live: &Dir, place: &Place, time: i64) -> Result<()> {
     let content = Meta::read(live)?.with_time(time);
     let owner = live.entry()?.owner;
-    atomic::write_via(temp, b".meta.json.tmp", live, meta::NAME, &content, 0o644)?;
+    atomic::write_via(place.run(), &meta_temp(place.dataset()), live, meta::NAME, &content, 0o644)?;
     own_meta(live, owner)
 }
 

@@ -12,14 +12,12 @@ use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::lock::Lock;
 use crate::os::random;
-use crate::settings::Settings;
+use crate::settings::{STATE_DIR, STATE_LOCK, Settings};
 
-const STATE: &[u8] = b".toolmaster";
+const STATE: &[u8] = STATE_DIR.as_bytes();
 const UNDO: &[u8] = b"undo";
 /// The marker in `.toolmaster` that `provision` writes last: the server's units do nothing without it.
 pub const PROVISIONED: &str = "provisioned";
-/// Held while one of the small files beside it is replaced: two sticks at once are nothing unusual.
-const STATE_LOCK: &str = "state.lock";
 /// The sticks of other servers that were restored from whole, by UUID, one a line.
 const RESTORED: &[u8] = b"restored-from";
 /// So much of it is read, bytes; the oldest lines go.
@@ -44,12 +42,13 @@ impl Server {
     /// # Errors
     /// `Config` if the root is missing, or a dataset is no real directory of the root's filesystem; `Io`.
     pub fn open(settings: &Settings, dry_run: bool) -> Result<Server> {
-        let root = Dir::open_if_there(&settings.server_root).map_err(|_| not_real(&settings.server_root))?.ok_or_else(
-            || Error::Config {
-                why: format!("the server's directory {} is missing", settings.server_root.display()),
-                next: "check that the data disk is there and SERVER_ROOT is right",
-            },
-        )?;
+        let root =
+            Dir::open_if_there(&settings.server_root).map_err(real(&settings.server_root))?.ok_or_else(|| {
+                Error::Config {
+                    why: format!("the server's directory {} is missing", settings.server_root.display()),
+                    next: "check that the data disk is there and SERVER_ROOT is right",
+                }
+            })?;
         let state = if dry_run { root.sub(STATE)? } else { Some(root.make(STATE, 0o700)?) };
         let id = match &state {
             Some(state) => server_id(state, dry_run)?,
@@ -83,7 +82,7 @@ impl Server {
     /// # Errors
     /// `Config` if it is no real directory of the root's filesystem; `Io`.
     pub fn undo(&self) -> Result<Dir> {
-        let undo = self.root.make(UNDO, 0o755).map_err(|_| not_real(&self.root.path_of(UNDO)))?;
+        let undo = self.root.make(UNDO, 0o755).map_err(real(&self.root.path_of(UNDO)))?;
         if undo.entry()?.dev == self.root.entry()?.dev { Ok(undo) } else { Err(not_real(undo.path())) }
     }
 
@@ -104,7 +103,7 @@ impl Server {
     /// # Errors
     /// `Config` if it is no real directory.
     pub fn undo_if_there(&self) -> Result<Option<Dir>> {
-        self.root.sub(UNDO).map_err(|_| not_real(&self.root.path_of(UNDO)))
+        self.root.sub(UNDO).map_err(real(&self.root.path_of(UNDO)))
     }
 
     /// The directory of the snapshots, made if it is not there (not in a dry run, which gets none then).
@@ -113,11 +112,11 @@ impl Server {
     /// `Config` if it is no real directory of the root's filesystem; `Io`.
     pub fn snapshots(&self, path: &Path) -> Result<Option<Dir>> {
         if let (false, Some(parent), Some(name)) = (self.dry_run, path.parent(), path.file_name())
-            && let Some(parent) = Dir::open_if_there(parent).map_err(|_| not_real(path))?
+            && let Some(parent) = Dir::open_if_there(parent).map_err(real(path))?
         {
             parent.make_new(name.as_encoded_bytes(), 0o700)?;
         }
-        match Dir::open_if_there(path).map_err(|_| not_real(path))? {
+        match Dir::open_if_there(path).map_err(real(path))? {
             Some(dir) if dir.entry()?.dev == self.root.entry()?.dev => Ok(Some(dir)),
             None if self.dry_run => Ok(None),
             _ => Err(not_real(path)),
@@ -252,13 +251,18 @@ fn not_real(path: &Path) -> Error {
     }
 }
 
+/// What the error of opening a directory means: something else in its place is a matter of configuration.
+fn real(path: &Path) -> impl Fn(Error) -> Error {
+    move |error| if error.is_no_directory() { not_real(path) } else { error }
+}
+
 /// A dataset's parent directory and name; what is there must be a real directory of the root's filesystem, because it
 /// is exchanged by renaming.
 fn place(dataset: Dataset, path: &Path, root: &Dir) -> Result<(Dataset, Dir, Vec<u8>)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(not_real(path));
     };
-    let parent = Dir::open_if_there(parent).map_err(|_| not_real(path))?.ok_or_else(|| not_real(path))?;
+    let parent = Dir::open_if_there(parent).map_err(real(path))?.ok_or_else(|| not_real(path))?;
     let name = name.as_encoded_bytes().to_vec();
     let dev = root.entry()?.dev;
     match parent.look(&name)? {

@@ -86,8 +86,7 @@ pub fn run(
     mark: &dyn Fn() -> Result<()>,
     progress: &mut Progress,
 ) -> Result<()> {
-    let aside =
-        if order.batch == ALL && edited.is_none() { Some(sides.temp.make(b"next", STICK.dir_mode)?) } else { None };
+    let aside = if order.batch == ALL && edited.is_none() { Some(empty_aside(sides.temp)?) } else { None };
     if let Some(aside) = &aside {
         let mut each = |file: &Listed| push(list, file, sides.stick);
         stage(sides.server, sides.stick, aside, STICK, compare.again(), &mut each, progress)?;
@@ -106,6 +105,12 @@ pub fn run(
         delete(sides, deletions.as_mut())?;
     }
     sides.temp.sync_all()
+}
+
+/// Where what is new is put first. What the other dataset left there are empty directories: they are not this one's.
+fn empty_aside(temp: &Dir) -> Result<Dir> {
+    remove::tree(temp, b"next")?;
+    temp.make(b"next", STICK.dir_mode)
 }
 
 fn push(list: &mut Writer<File>, file: &Listed, stick: &Dir) -> Result<()> {

@@ -10,9 +10,17 @@ use crate::text::hex;
 /// # Errors
 /// `Failed` if the system has no random numbers.
 pub fn word() -> Result<String> {
-    let mut bytes = [0; 8];
+    bytes::<8>().map(|bytes| hex(&bytes))
+}
+
+/// That many random bytes, up to 256.
+///
+/// # Errors
+/// As [`word`].
+pub fn bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
     match getrandom(&mut bytes, GetRandomFlags::empty()) {
-        Ok(8) => Ok(hex(&bytes)),
+        Ok(count) if count == N => Ok(bytes),
         _ => Err(Error::Failed { why: "the system gives no random numbers".to_owned(), next: "run it again" }),
     }
 }

@@ -114,6 +114,19 @@ pub fn load(uri: &PgUri, dump: impl Read + Send, shown: &str, limit: Duration) -
     Err(Error::Failed { why, next: "do not use it; keep the dump and the log, and restore an older snapshot" })
 }
 
+/// Whether a database holds what a dump says, table by table: a run that was cut off has loaded it.
+///
+/// # Errors
+/// As [`load`].
+pub fn holds(uri: &PgUri, dump: impl Read, shown: &str) -> Result<bool> {
+    let there = summary(uri)?;
+    if there == Summary::default() {
+        return Ok(false);
+    }
+    let contents = script::read(Checked(dump), std::io::sink()).map_err(|trouble| in_dump(trouble, shown))?;
+    Ok(there.differences(&contents).is_empty())
+}
+
 fn pour(uri: &PgUri, dump: impl Read + Send, shown: &str, limit: Duration) -> Result<Contents> {
     let client = Client::psql(uri)?;
     let key = random::id()?;
@@ -138,19 +151,25 @@ fn send(stdin: &mut ChildStdin, dump: impl Read, shown: &str, key: &str) -> Resu
     let begun = writeln!(stdin, "\\restrict {key}\nBEGIN;");
     let contents = begun.map_err(Trouble::Sink).and_then(|()| script::read(Checked(dump), &mut *stdin));
     signal::check()?;
-    let refused = |why: String| Error::Refused {
-        why: format!("{shown} {why}"),
-        next: "the database was not changed; use another snapshot or archive".to_owned(),
-    };
     match contents {
         Ok(contents) => {
             let end = writeln!(stdin, "\nCOMMIT;\n\\unrestrict {key}");
             Ok(end.is_ok().then_some(contents))
         }
         Err(Trouble::Sink(_)) => Ok(None),
-        Err(Trouble::Source(source)) => Err(Error::Unreadable { path: shown.to_owned(), source }),
-        Err(Trouble::Cut) => Err(refused("is not whole: its end is missing".to_owned())),
-        Err(Trouble::Foreign { line, why }) => Err(refused(format!("is no dump of pg_dump: line {line} has {why}"))),
+        Err(trouble) => Err(in_dump(trouble, shown)),
+    }
+}
+
+fn in_dump(trouble: Trouble, shown: &str) -> Error {
+    let refused = |why: String| Error::Refused {
+        why: format!("{shown} {why}"),
+        next: "the database was not changed; use another snapshot or archive".to_owned(),
+    };
+    match trouble {
+        Trouble::Source(source) | Trouble::Sink(source) => Error::Unreadable { path: shown.to_owned(), source },
+        Trouble::Cut => refused("is not whole: its end is missing".to_owned()),
+        Trouble::Foreign { line, why } => refused(format!("is no dump of pg_dump: line {line} has {why}")),
     }
 }
 

@@ -58,13 +58,14 @@ pub fn size_of(root: &Dir, names: &[String]) -> Result<u64> {
         .try_fold(0_u64, |sum, name| Ok(sum.saturating_add(root.look(name.as_bytes())?.map_or(0, |entry| entry.size))))
 }
 
-/// Removes an archive and its checksum.
+/// Removes an archive and its checksum. That goes first: a crash in between leaves an archive that is still too many,
+/// and so is removed by the next run, not a checksum of nothing.
 ///
 /// # Errors
 /// `Io`.
 pub fn remove(root: &Dir, name: &str) -> Result<()> {
-    root.remove(name.as_bytes())?;
-    root.remove(checksum_name(name).as_bytes())
+    root.remove(checksum_name(name).as_bytes())?;
+    root.remove(name.as_bytes())
 }
 
 /// The name of the file beside an archive that holds its SHA-256.

@@ -9,6 +9,7 @@ use std::path::Path;
 use log::info;
 
 use super::control::{CONTROL, MANIFEST, header, role_trouble};
+use super::enroll::{self, Key};
 use super::probe::{FsType, Superblock, probe};
 use super::role::Role;
 use crate::clock::Clock;
@@ -32,7 +33,16 @@ pub struct Probed {
     block: Block,
     superblock: Superblock,
     how: How,
+    enrolment: Enrolment,
     _lock: Lock,
+}
+
+/// What is asked of a stick beyond label and role.
+enum Enrolment {
+    /// Nothing.
+    NotAsked,
+    /// This server's signature. Without a key it has signed none.
+    Asked(Option<Key>),
 }
 
 /// What mounting needs to know.
@@ -77,7 +87,11 @@ impl Probed {
         clear_the_way(device, block.number)?;
         let superblock = probe(&mut block.file()).map_err(|error| refused(device, &error.to_string(), NEXT_STICK))?;
         let how = How { attempts: settings.max_retry, offset_minutes: clock.offset_minutes() };
-        Ok(Probed { block, superblock, how, _lock: lock })
+        let enrolment = match settings.require_enrolled {
+            true => Enrolment::Asked(Key::read(settings)?),
+            false => Enrolment::NotAsked,
+        };
+        Ok(Probed { block, superblock, how, enrolment, _lock: lock })
     }
 
     /// Checks the label and mounts it read-only, at a place of its own; not even a journal is replayed.
@@ -102,6 +116,15 @@ impl Probed {
     /// What was read from its superblock.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
+    }
+
+    /// Whether there still is on the device what was read from it.
+    fn is_unchanged(&self) -> bool {
+        let same = |now: Superblock| {
+            let Superblock { fstype, label, uuid, .. } = &self.superblock;
+            (&now.fstype, &now.label, &now.uuid) == (fstype, label, uuid)
+        };
+        probe(&mut self.block.file()).is_ok_and(same)
     }
 
     /// The whole of what mount(2) is told beside the flags (SPEC 5): FAT keeps local time.
@@ -131,26 +154,39 @@ impl Mounted {
         let data = probed.mount_data(writable);
         let mount = Mount::new(&device, kernel_name, writable, &data, probed.how.attempts)?;
         let root = mount.root()?;
-        if root.entry()?.dev != probed.block.number {
-            return Err(refused(&device, "what was mounted is not the device that was probed", NEXT_STICK));
+        // The kernel reads its own superblock when it mounts. What a writable mount makes of that is its own affair.
+        if root.entry()?.dev != probed.block.number || !(writable || probed.is_unchanged()) {
+            return Err(refused(&device, "what was mounted is not what was probed", NEXT_STICK));
         }
         Ok(Mounted { probed, role, mount, root })
     }
 
-    /// Reads `/.toolmaster/role`.
+    /// Reads `/.toolmaster/role`, and where that is asked for the server's signature.
     ///
     /// # Errors
     /// `Refused`, beginning with `validation failed for`.
     pub fn prove(self) -> Result<Stick> {
-        self.check_role()?;
+        self.check()?;
         Ok(Stick(self))
     }
 
-    fn check_role(&self) -> Result<()> {
-        match role_trouble(&self.root, self.role) {
-            None => Ok(()),
-            Some(why) => Err(refused(&self.probed.block.path, &why, "plug in the right stick")),
+    fn check(&self) -> Result<()> {
+        let device = &self.probed.block.path;
+        if let Some(why) = role_trouble(&self.root, self.role) {
+            return Err(refused(device, &why, "plug in the right stick"));
         }
+        match &self.probed.enrolment {
+            Enrolment::Asked(key) if !key.as_ref().is_some_and(|key| self.is_enrolled(key)) => Err(refused(
+                device,
+                "it is not enrolled",
+                &format!("if it may be trusted: sudo toolmaster stick enroll --device {}", device.display()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_enrolled(&self, key: &Key) -> bool {
+        enroll::is_enrolled(&self.root, &self.probed.superblock.uuid, self.role, key)
     }
 }
 
@@ -177,6 +213,15 @@ impl Stick {
     /// The first line of its manifest, if it has one that can be read.
     pub fn manifest(&self) -> Option<Header> {
         header(&self.0.root)
+    }
+
+    /// Whether a run that was cut off left `/.toolmaster/tmp`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn was_cut_off(&self) -> Result<bool> {
+        let Some(control) = self.root().sub(CONTROL)? else { return Ok(false) };
+        Ok(control.look(TEMP)?.is_some())
     }
 
     /// Unmounts it.
@@ -207,7 +252,7 @@ impl Stick {
         drop(root);
         mount.release()?;
         let mounted = Mounted::new(probed, role, true)?;
-        mounted.check_role()?;
+        mounted.check()?;
         if mounted.root.room()?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
             return Err(write_protected(&mounted.probed.block.path));
         }

@@ -3,6 +3,7 @@
 
 pub mod chain;
 pub mod control;
+pub mod enroll;
 pub mod format;
 pub mod probe;
 pub mod role;

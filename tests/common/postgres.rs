@@ -45,7 +45,8 @@ pub fn postgres() -> &'static Postgres {
     SERVER.get_or_init(Postgres::start)
 }
 
-fn programs() -> PathBuf {
+/// Where PostgreSQL's programs are, its server among them.
+pub fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").map(|dir| dir.flatten().collect()).unwrap_or(vec![]);
     let mut found: Vec<PathBuf> = versions.into_iter().map(|version| version.path().join("bin")).collect();
     found.retain(|bin| bin.join("initdb").exists());

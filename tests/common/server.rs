@@ -33,6 +33,13 @@ impl Server {
         server
     }
 
+    /// The same on a disk of 1 GiB whose ext4 filesystem `make` makes.
+    pub fn on_disk_of(make: impl FnOnce(&str)) -> Server {
+        let server = Server::booted_from(Stick::made(1024, make));
+        fs::create_dir(&server.root).unwrap();
+        server
+    }
+
     /// The same on a filesystem made by that program, such as `mkfs.xfs`.
     pub fn on_filesystem(fstype: &str, mib: u64) -> Server {
         let disk = Stick::made(mib, |image| drop(super::tool(&format!("mkfs.{fstype}"), &["-q", image])));

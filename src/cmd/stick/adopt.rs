@@ -45,7 +45,7 @@ fn adopt(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let stick = prove(&args.device, None, env, report)?;
     let before = stick.server()?;
     say_whose(&stick, before.as_deref());
-    if before.as_ref() == Some(&server.id) {
+    if before.as_ref() == Some(&server.id) && !stick.was_cut_off()? {
         info!("it is this server's ({}) already", server.id);
         return stick.release();
     }

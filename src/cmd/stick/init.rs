@@ -18,6 +18,7 @@ use crate::os::lock::Lock;
 use crate::os::mount::{clear_the_way, write_protected};
 use crate::os::process;
 use crate::stick::chain::Probed;
+use crate::stick::enroll::Key;
 use crate::stick::format::Format;
 use crate::stick::probe::{NotAStick, probe};
 use crate::stick::role::Role;
@@ -68,7 +69,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
 
 fn plan(args: &Args, env: &Env) -> Result<()> {
     let (plan, _lock) = Plan::new(args, env)?;
-    for step in plan.steps() {
+    for step in plan.steps(has_server(env)) {
         info!("plan: {step}");
     }
     info!("nothing was changed: to do it, run it again with --yes");
@@ -82,7 +83,7 @@ fn init(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         clear_the_way(&part.node, part.number)?;
     }
     drop(plan.disk.claim()?);
-    let [wipe, table, format, role] = plan.steps();
+    let [wipe, table, format, role] = plan.steps(has_server(env));
     info!("{wipe}");
     wipe_ends(&args.device)?;
     info!("{table}");
@@ -161,18 +162,19 @@ impl Plan {
     }
 
     /// The steps, as they are told before and while they are done.
-    fn steps(&self) -> [String; 4] {
+    fn steps(&self, enroll: bool) -> [String; 4] {
         let Disk { whole, size, model, serial, .. } = &self.disk;
         let node = whole.node.display();
         let serial = serial.as_deref().unwrap_or("none");
         let (table, _) = self.format.table(*size);
         let (mkfs, _) = self.format.program();
+        let sign = if enroll { ", enroll it at this server" } else { "" };
         let (model, serial) = (Shown(model.as_bytes()), Shown(serial.as_bytes()));
         [
             format!("erase {node} ({}, {model}, serial number {serial}): its first and last MiB", Bytes(*size)),
             format!("write a partition table ({table}) with one partition to {node} (sfdisk)"),
             format!("make a filesystem on it: {} with the label {} ({mkfs})", self.format.name(), self.label),
-            format!("mount it, write /.toolmaster/role ({}), unmount it, check it", self.role.word()),
+            format!("mount it, write /.toolmaster/role ({}){sign}, unmount it, check it", self.role.word()),
         ]
     }
 
@@ -200,10 +202,12 @@ impl Plan {
         process::run(&self.mkfs, &self.format.arguments(&self.label, &node), LIMIT, NEXT)
     }
 
-    /// Writes the role file; a kernel that lacks the filesystem can't.
+    /// Writes the role file, and the server's signature where there is a server; a kernel that lacks the filesystem can't.
     fn write_role(&self, partition: &Path, lock: Lock, env: &Env) -> Result<Probed> {
-        let probed = Probed::open_locked(partition, lock, &env.settings, env.clock)?;
-        probed.write_role(self.role, &env.settings).map_err(|error| match error {
+        let key = if has_server(env) { Some(Key::make(&env.settings)?) } else { None };
+        // A stick that is made on a terminal is enrolled later, at the server.
+        let probed = Probed::open_locked(partition, lock, &env.settings, env.clock)?.not_enrolled_yet();
+        probed.write_role(self.role, key.as_ref(), &env.settings).map_err(|error| match error {
             Error::Config { why, .. } => Error::Config {
                 why: format!(
                     "{why}: it has that and its label now, but not the file .toolmaster/role (\"{}\"), so no job takes it",
@@ -214,6 +218,11 @@ impl Plan {
             error => error,
         })
     }
+}
+
+/// Whether this machine is a server, which enrolls the sticks that it makes.
+fn has_server(env: &Env) -> bool {
+    env.settings.server_root.is_dir()
 }
 
 fn installed(program: &str, install: &'static str) -> Result<PathBuf> {

@@ -1,6 +1,7 @@
 //! `toolmaster stick …`: looks at sticks, makes them, takes care of them (SPEC 1).
 
 mod adopt;
+mod enroll;
 mod guard;
 mod init;
 mod park;
@@ -32,6 +33,7 @@ enum What {
     Init(init::Args),
     Verify(verify::Args),
     Adopt(adopt::Args),
+    Enroll(enroll::Args),
     Rescan(rescan::Args),
     Park(park::Park),
     Unpark(park::Unpark),
@@ -51,6 +53,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
         What::Init(args) => init::run(args, env),
         What::Verify(args) => verify::run(args, env),
         What::Adopt(args) => adopt::run(args, env),
+        What::Enroll(args) => enroll::run(args, env),
         What::Rescan(args) => rescan::run(args, env),
         What::Park(args) => park::park(args, env),
         What::Unpark(args) => park::unpark(args),

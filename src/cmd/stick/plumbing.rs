@@ -12,6 +12,7 @@ use crate::os::dir::Dir;
 use crate::os::mount as os_mount;
 use crate::stick::chain::Probed;
 use crate::stick::control::role_trouble;
+use crate::stick::enroll::{Key, is_enrolled};
 use crate::stick::probe::probe;
 use crate::stick::role::Role;
 
@@ -82,7 +83,8 @@ pub fn unmount(args: &Unmount, env: &Env) -> Result<()> {
 /// Checks label and role of what is mounted.
 ///
 /// # Errors
-/// `NoSource` if nothing is mounted there; `Refused` if label or role are missing or others.
+/// `NoSource` if nothing is mounted there; `Refused` if label or role are missing or others, or it is not enrolled where
+/// that is asked for.
 pub fn validate(args: &Validate, env: &Env) -> Result<()> {
     let Some(device) = device_at(&args.mountpoint)? else {
         let why = format!("no stick is mounted at {}", args.mountpoint.display());
@@ -98,10 +100,13 @@ pub fn validate(args: &Validate, env: &Env) -> Result<()> {
     if superblock.label != label {
         return Err(refused(format!("its label is \"{}\", not \"{label}\"", superblock.label)));
     }
-    match role_trouble(&Dir::open(&args.mountpoint)?, args.role) {
-        None => Ok(()),
-        Some(why) => Err(refused(why)),
+    let root = Dir::open(&args.mountpoint)?;
+    if let Some(why) = role_trouble(&root, args.role) {
+        return Err(refused(why));
     }
+    let settings = &env.settings;
+    let enrolled = || Ok(Key::read(settings)?.is_some_and(|key| is_enrolled(&root, &superblock.uuid, args.role, &key)));
+    if settings.require_enrolled && !enrolled()? { Err(refused("it is not enrolled".to_owned())) } else { Ok(()) }
 }
 
 fn device_at(mountpoint: &Path) -> Result<Option<PathBuf>> {

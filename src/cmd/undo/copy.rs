@@ -43,7 +43,8 @@ fn check(server: &Server, to: &Path) -> Result<(u32, u32)> {
     if server.keeps(&parent, to.file_name().unwrap_or_default()) {
         return Err(refused("belongs to what the server itself keeps"));
     }
-    match Dir::open_if_there(to).map_err(|_| refused("is not a real directory"))? {
+    let real = |error: Error| if error.is_no_directory() { refused("is not a real directory") } else { error };
+    match Dir::open_if_there(to).map_err(real)? {
         Some(dir) if !dir.names()?.is_empty() => Err(refused("is not empty")),
         Some(dir) => Ok(dir.entry()?.owner),
         None => Ok(Dir::open(&parent)?.entry()?.owner),

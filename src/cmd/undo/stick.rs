@@ -228,12 +228,8 @@ fn one(run: &Run<'_>, job: &Job<'_>, place: &Place) -> Result<Done> {
 /// Keeps the stick's present dataset and writes the kept one to it; gives the name of the new undo run.
 fn replace(job: &Job<'_>, pair: &Pair<'_>, kept: &Dir, seen: &Seen, order: writeback::Order) -> Result<String> {
     let change = &seen.found.to_stick;
-    let mut place = job.place(pair, Side::Stick, change)?;
-    // A crash up to here leaves an unfinished place, which the next run removes.
-    if let Err(error) = job.keep_stick(pair, kept, &mut place) {
-        place.discard(&job.server.undo()?)?;
-        return Err(error);
-    }
+    // A crash in here leaves an unfinished place, which the next run removes.
+    let place = job.keep_stick(pair, kept, job.place(pair, Side::Stick, change)?)?;
     // From here on a crash leaves a stick that the next ingest makes the server's again.
     job.write_back(pair.dataset, kept, pair.stick, change, order, None)?;
     let content = Meta::read(kept)?.with_time(pair.time);

@@ -270,6 +270,10 @@ impl Reader<'_> {
             });
         }
         let (files, content) = (self.found.files, self.found.bytes);
+        // To tar, zeros without end are an archive of nothing; to an operator that is no backup.
+        if files == 0 {
+            return Err(refused(format!("{shown} holds no files")));
+        }
         let manifest = match self.promised {
             Some((header, promised)) if promised.digest() == self.found.digest() => Some(header),
             Some(_) => return Err(refused(format!("{shown} is damaged: its files are not those of its manifest"))),

@@ -12,6 +12,9 @@ use sha2::{Digest, Sha256};
 use super::BUFFER;
 use super::guard::guarded;
 
+/// The largest window that a frame may ask for, bytes, since it is memory that the decoder takes: twice what `tar --zstd`
+/// and `zstd` up to -19 use.
+const MAX_WINDOW: u64 = 16 << 20;
 /// Decoded pieces under way between the threads.
 const AHEAD: usize = 4;
 
@@ -151,6 +154,7 @@ fn damage(why: &str) -> io::Error {
 fn decode(input: impl Read, send: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
     let mut input = Keeping { input: BufReader::with_capacity(BUFFER, input), error: None };
     let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(MAX_WINDOW);
     let mut number = 0_u64;
     while !input.input.fill_buf()?.is_empty() {
         number += 1;

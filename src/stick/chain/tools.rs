@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Mounted, NEXT_STICK, Probed, Stick, WritableStick, refused};
+use super::{Enrolment, Mounted, NEXT_STICK, Probed, Stick, WritableStick, refused};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::os::atomic;
@@ -13,6 +13,7 @@ use crate::os::dir::Dir;
 use crate::os::lock::Lock;
 use crate::settings::Settings;
 use crate::stick::control::{CONTROL, ROLE};
+use crate::stick::enroll::{ENROLLED, Key};
 use crate::stick::probe::probe;
 use crate::stick::role::Role;
 use crate::text::Shown;
@@ -43,15 +44,26 @@ impl Probed {
         Probed::locked(Block::open(device)?, lock, settings, clock)
     }
 
-    /// Writes the role file of a filesystem that was just made, durably, unmounts it and reads its superblock again. The
+    /// The same for a stick that is about to be enrolled: label and role are enough.
+    #[must_use]
+    pub fn not_enrolled_yet(self) -> Probed {
+        Probed { enrolment: Enrolment::NotAsked, ..self }
+    }
+
+    /// Writes the role file of a filesystem that was just made, and the signature if this is a server, durably, unmounts it and reads its superblock again. The
     /// lock is kept: nobody sees the stick without its role.
     ///
     /// # Errors
     /// `Refused` if the label is not the role's, `Config` if the kernel lacks the filesystem, `Busy`, `Io`.
-    pub fn write_role(self, role: Role, settings: &Settings) -> Result<Probed> {
+    pub fn write_role(self, role: Role, key: Option<&Key>, settings: &Settings) -> Result<Probed> {
         self.check_label(role, settings)?;
         let Mounted { mut probed, mount, root, .. } = Mounted::new(self, role, true)?;
         let written = root.make(CONTROL, 0o755).and_then(|control| {
+            if let Some(key) = key.filter(|_| !probed.superblock.uuid.is_empty()) {
+                let signature = format!("{}\n", key.signature(&probed.superblock.uuid, role));
+                atomic::write(&control, ENROLLED, signature.as_bytes(), 0o644)?;
+            }
+            // The role comes last: without it no job takes the stick.
             atomic::write(&control, ROLE, format!("{}\n", role.word()).as_bytes(), 0o644)?;
             root.sync_all()
         });
@@ -73,7 +85,7 @@ impl Probed {
         let write_protected = self.block.read_only;
         // Without a role there is nothing to prove, and what is given here is never asked for.
         let mounted = Mounted::new(self, role.unwrap_or(Role::Ingest), false)?;
-        if role.is_some() && !write_protected && mounted.check_role().is_ok() {
+        if role.is_some() && !write_protected && mounted.check().is_ok() {
             let WritableStick(Stick(mounted)) = Stick(mounted).writable()?;
             return Ok((mounted.keep(), true));
         }
@@ -134,7 +146,24 @@ impl Stick {
     }
 }
 
+impl Stick {
+    /// Whether the server with that key has signed it.
+    pub fn is_enrolled(&self, key: &Key) -> bool {
+        self.0.is_enrolled(key)
+    }
+}
+
 impl WritableStick {
+    /// Signs it, through its temporary directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn enroll(&self, temp: &Dir, key: &Key) -> Result<()> {
+        let stick = self.stick();
+        let signature = format!("{}\n", key.signature(&stick.superblock().uuid, stick.role()));
+        self.set_file(temp, &self.control()?, ENROLLED, signature.as_bytes())
+    }
+
     /// Writes on the stick whose it is, through its temporary directory; nothing to do where it says so already.
     ///
     /// # Errors
