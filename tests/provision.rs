@@ -6,7 +6,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use common::{Run, Server, path_with, program};
 
@@ -31,6 +31,10 @@ fn a_machine_becomes_a_server_once() {
         assert!(server.path(dir).is_dir(), "{dir}");
     }
     assert_eq!(mode(server.path("snapshots")), 0o700);
+    // Whoever is in adm reads the logs.
+    let adm = fs::read_to_string("/etc/group").unwrap();
+    let adm = adm.lines().find_map(|line| line.strip_prefix("adm:x:")?.split(':').next()?.parse().ok()).unwrap();
+    assert_eq!((mode(server.path("logs")), fs::metadata(server.path("logs")).unwrap().gid()), (0o2755, adm));
     assert!(server.path(".toolmaster/provisioned").is_file() && server.path(".toolmaster/server-id").is_file());
     let password = fs::read_to_string(PASSWORD).unwrap();
     assert_eq!((password.trim().len(), mode(PASSWORD)), (32, 0o600));

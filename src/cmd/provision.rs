@@ -25,6 +25,8 @@ const ETC: &str = "/etc/toolmaster";
 const MIRROR: &str = "/etc/mirrorctl";
 /// Who may read the mirror's settings.
 const GROUP: &str = "toolmaster";
+/// Who may read the system's logs, ours too.
+const LOG_GROUP: &str = "adm";
 /// Files of [`SHARE`] that belong into the server's root, their names there and modes. None holds a secret.
 const SAMPLES: [(&str, &str, u32); 3] = [
     ("docker-compose.yml", "docker-compose.yml", 0o644),
@@ -89,7 +91,6 @@ fn make_dirs(env: &Env) -> Result<()> {
         (&settings.master_dir, 0o755),
         (&settings.doc_dir, 0o755),
         (&settings.snapshot_root, 0o700),
-        (&settings.log_dir, 0o755),
         (etc, 0o755),
         (Path::new(MIRROR), 0o755),
     ];
@@ -99,7 +100,24 @@ fn make_dirs(env: &Env) -> Result<()> {
             info!("made {}", path.display());
         }
     }
+    make_log_dir(&settings.log_dir)?;
     put(&Dir::open(etc)?, SERVER_MARK, b"", 0o644, None)?;
+    Ok(())
+}
+
+/// What is logged there (0640) belongs to the directory's group, so that its members need no sudo to read it. Made under
+/// another name first: a cut leaves none that they can't read.
+fn make_log_dir(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let dir = Dir::open(parent)?;
+    if dir.look(name.as_encoded_bytes())?.is_some() {
+        return Ok(());
+    }
+    let owner = system_group(LOG_GROUP).map(|group| (0, group));
+    let temp = [b".", name.as_encoded_bytes(), b".tmp"].concat();
+    dir.make(&temp, 0o755)?.set_owner_mode(owner, if owner.is_some() { 0o2755 } else { 0o755 })?;
+    dir.rename_new(&temp, &dir, name.as_encoded_bytes())?;
+    info!("made {}", path.display());
     Ok(())
 }
 
@@ -123,10 +141,14 @@ fn make_password() -> Result<()> {
 
 /// The mirror's settings hold passwords: for root, and for the group whose members run `mirrorctl status`.
 fn mirror_settings() -> Result<()> {
-    let group = group_id(&std::fs::read_to_string("/etc/group").unwrap_or_default(), GROUP);
+    let group = system_group(GROUP);
     let mode = if group.is_some() { 0o640 } else { 0o600 };
     let owner = group.map(|group| (0, group));
     copy_sample("mirrorctl-config.sample.json", &Dir::open(Path::new(MIRROR))?, "config.json", mode, owner)
+}
+
+fn system_group(name: &str) -> Option<u32> {
+    group_id(&std::fs::read_to_string("/etc/group").unwrap_or_default(), name)
 }
 
 /// group(5): `name:password:number:members`.

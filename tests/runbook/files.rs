@@ -25,6 +25,7 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/srv/rpi-server/logs/usb_guard.log", "src/cmd/mod.rs", "\"usb_guard.log\""),
     ("/srv/rpi-server/logs/jobs.jsonl", "src/os/jobs.rs", "\"jobs.jsonl\""),
     ("/mnt/backup/<date>_full.tar.zst", "src/snapshot/shelf.rs", "\"_full.tar.zst\""),
+    ("/srv/rpi-server/.toolmaster/enroll-key", "src/stick/enroll.rs", "b\"enroll-key\""),
     ("/opt/toolmaster/master", "src/settings.rs", "\"/opt/toolmaster/master\""),
     ("/opt/toolmaster/docviewer", "src/settings.rs", "\"/opt/toolmaster/docviewer\""),
     ("/srv/rpi-server/logs/mirror_status.log", "src/mirror/record.rs", "\"mirror_status.log\""),
@@ -236,6 +237,13 @@ fn list(directory: &Path, shown: &str, found: &mut Vec<Known>) {
 fn known(path: &Path, shown: String) -> Known {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).unwrap();
-    let owner = (metadata.uid(), metadata.gid()) == (0, 0);
-    Known { path: shown, mode: Some(metadata.permissions().mode() & 0o7777), owner: owner.then(|| "root".to_owned()) }
+    let named = format!(":{}:", metadata.gid());
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    let group = groups.lines().find(|line| line.contains(&named)).and_then(|line| line.split(':').next());
+    let owner = match (metadata.uid(), metadata.gid()) {
+        (0, 0) => Some("root".to_owned()),
+        (0, _) => group.map(|group| format!("root:{group}")),
+        _ => None,
+    };
+    Known { path: shown, mode: Some(metadata.permissions().mode() & 0o7777), owner }
 }
