@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use argh::FromArgs;
 use log::{info, warn};
@@ -14,6 +15,7 @@ use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
+use crate::os::systemd;
 use crate::snapshot::archive::{self, Checked, Source, Written};
 use crate::snapshot::generation::{self, Generation};
 use crate::snapshot::shelf;
@@ -21,6 +23,10 @@ use crate::stick::chain::{Stick, WritableStick};
 use crate::stick::role::Role;
 use crate::text::{Bytes, Shown, hex};
 use crate::tree::manifest::Header;
+
+const SNAPSHOT_UNIT: &str = "tool-snapshot.service";
+/// The unit's own limit, and a little.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(3 * 3600 + 60);
 
 /// Write the newest snapshot to a TM-BACKUP stick.
 #[derive(FromArgs, Debug)]
@@ -122,7 +128,7 @@ fn freshen(args: &Args, env: &Env, server: &Server) -> Result<()> {
             Ok(())
         }
         (_, Some(_)) => {
-            if let Err(error) = super::snapshot::run(&super::snapshot::Args::for_backup(snapshot_dir(args, env)), env) {
+            if let Err(error) = take_snapshot(args, env) {
                 warn!("{error}");
                 warn!("no fresh snapshot could be taken: the newest one is backed up");
             }
@@ -134,6 +140,15 @@ fn freshen(args: &Args, env: &Env, server: &Server) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The stick's unit has no network, and so no database; the snapshot's has.
+fn take_snapshot(args: &Args, env: &Env) -> Result<()> {
+    if systemd::is_unit() {
+        info!("taking a snapshot first: {SNAPSHOT_UNIT}");
+        return systemd::start_and_wait(SNAPSHOT_UNIT, SNAPSHOT_LIMIT, "journalctl -t tool-snapshot says why");
+    }
+    super::snapshot::run(&super::snapshot::Args::for_backup(snapshot_dir(args, env)), env)
 }
 
 fn snapshot_dir(args: &Args, env: &Env) -> PathBuf {

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::os::process;
+use crate::os::{process, systemd};
 
 const DIR: &str = "/etc/toolmaster/ingest.d";
 /// A hook that hangs must not keep the stick's unit for ever.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs all executables there in name order. What they do wrong is logged and undoes nothing.
+const NEXT: &str = "look at what it says; the ingest itself is done";
+
+/// Runs all executables there in name order. What they do wrong is logged and undoes nothing. The stick's unit is confined to
+/// the server's data; a site's program restarts services and writes where it likes, so it gets a unit of its own there.
 pub fn run(changed: &[&str]) {
+    let run = if systemd::is_unit() { systemd::run_outside } else { process::run };
     for program in executables(Path::new(DIR)) {
-        match process::run(&program, changed, LIMIT, "look at what it says; the ingest itself is done") {
+        match run(&program, changed, LIMIT, NEXT) {
             Ok(()) => info!("{} done", program.display()),
             Err(error) => warn!("{error}"),
         }

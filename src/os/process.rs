@@ -129,6 +129,12 @@ impl<'a> Program<'a> {
         }
     }
 
+    /// What it is called in errors, where that is not its own name.
+    #[must_use]
+    pub fn shown(self, name: &str) -> Self {
+        Program { shown: name.to_owned(), ..self }
+    }
+
     /// Its input.
     #[must_use]
     pub fn input(self, input: Input<'a>) -> Self {

@@ -30,6 +30,33 @@ pub fn is_active(unit: &str) -> Result<bool> {
     Ok(matches!(ended.text.trim_ascii(), b"active" | b"activating" | b"reloading"))
 }
 
+/// Whether this is a unit's main process: what it runs is confined like itself.
+pub fn is_unit() -> bool {
+    // systemd.exec(5); a child of such a process inherits the variable, but not the number.
+    std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
+}
+
+/// Starts a unit that does its work and ends, and waits for its end.
+///
+/// # Errors
+/// `Failed` with systemctl's words, `Interrupted`.
+pub fn start_and_wait(unit: &str, limit: Duration, next: &'static str) -> Result<()> {
+    process::run(Path::new("systemctl"), &["start", unit], limit, next)
+}
+
+/// Runs a program in a unit of its own, outside of what confines ours, and waits for its end. A unit that is stopped
+/// meanwhile, because its stick was pulled, leaves it running; systemd holds it to the limit.
+///
+/// # Errors
+/// `Failed` with the program's last words, `Interrupted`.
+pub fn run_outside(program: &Path, arguments: &[&str], limit: Duration, next: &'static str) -> Result<()> {
+    let most = format!("--property=RuntimeMaxSec={}", limit.as_secs());
+    let shown = program.to_string_lossy();
+    let mut words = vec!["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec", &most, "--", &shown];
+    words.extend(arguments);
+    Program::new(Path::new("systemd-run"), &words, limit + LIMIT, next).shown(&shown).run()
+}
+
 /// A name as the instance of a unit, as `systemd-escape` makes it (systemd.unit(5)): `/` becomes `-`; what is not a
 /// letter, a digit, `:`, `_` or `.`, and a dot at the beginning, `\xNN`.
 pub fn escape(name: &str) -> String {

@@ -22,6 +22,7 @@ pub fn first() -> Vec<Case> {
         Case::new("docker keeps everything on the data partition", docker_root),
         Case::new("no password, no automounter, keys only, first boot's presets as built", hardened),
         Case::new("systemd and udev accept our units and rules without a word", accepted),
+        Case::new("each unit is confined (systemd-analyze security)", confined),
     ]
 }
 
@@ -87,6 +88,31 @@ fn accepted(lab: &mut Lab) -> Outcome<()> {
     let said = shell.run_within(&verify, Duration::from_secs(300))?;
     check(said.is_empty(), said)?;
     shell.run("udevadm verify --no-summary /usr/lib/udev/rules.d/90-toolmaster.rules").map(drop)
+}
+
+/// The most that each unit may be exposed, tenths; docs/security.md has the reasons.
+const EXPOSED: [(&str, u32); 10] = [
+    ("usb-ingest@sda1", 25),
+    ("usb-dist-export@sda1", 25),
+    ("usb-backup@sda1", 25),
+    ("usb-guard@sda1", 25),
+    ("tool-snapshot", 21),
+    ("tool-restore-drill", 20),
+    ("mirror-compare", 20),
+    ("raspi-server", 25),
+    ("usb-park@sda1", 45),
+    ("toolmaster-provision", 45),
+];
+
+fn confined(lab: &mut Lab) -> Outcome<()> {
+    let (_, shell) = lab.machine()?;
+    for (unit, most) in EXPOSED {
+        let said = shell.run(&format!("systemd-analyze security --no-pager {unit}.service | tail -n 1"))?;
+        let found = said.split("service: ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        let tenths = found.parse::<f64>().map_or(100, |number| (number * 10.0).round() as u32);
+        check(tenths <= most, format!("{unit}: {said}; it may be {most} tenths"))?;
+    }
+    Ok(())
 }
 
 fn present_at_boot(lab: &mut Lab) -> Outcome<()> {

@@ -80,6 +80,17 @@ impl Lab {
         }
     }
 
+    /// The power fails.
+    pub fn cut(&mut self) {
+        self.machine = None;
+    }
+
+    /// Empties the shared machine's ports.
+    pub fn pull_all(&mut self) -> Outcome<()> {
+        self.machine()?.0.pull_all();
+        Ok(())
+    }
+
     /// The shared machine; switched on if it is not, and in service.
     pub fn machine(&mut self) -> Outcome<(&mut Vm, &mut Shell)> {
         if self.machine.is_none() {

@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::indexing_slicing, reason = "a test, with a report of its own")]
 
 mod boot;
+mod faults;
 mod lab;
 mod qemu;
 mod shell;
@@ -71,6 +72,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(outcome) = disturbed(&mut lab, &arguments) {
+        return outcome;
+    }
     let (mut passed, mut failed) = (0, 0);
     for case in cases {
         let named = wanted.iter().any(|word| case.name.contains(word.as_str()));
@@ -97,6 +101,19 @@ fn main() -> ExitCode {
     }
     println!("{passed} passed, {failed} failed");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// `--disturb PULLS CUTS`: rounds of pulled sticks and power cuts instead of the cases.
+fn disturbed(lab: &mut Lab, arguments: &[String]) -> Option<ExitCode> {
+    let place = arguments.iter().position(|word| word == "--disturb")?;
+    let number = |index: usize| arguments.get(place + index).and_then(|word| word.parse().ok()).unwrap_or(0);
+    Some(match faults::run(lab, number(1), number(2)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            println!("FAILED {reason}\n{}", indented(&lab.after_failure()));
+            ExitCode::FAILURE
+        }
+    })
 }
 
 fn indented(text: &str) -> String {

@@ -17,29 +17,29 @@ pub const CSV: &str = "master/工具一覧.csv";
 const DRAWING: &str = "docviewer/図面 2025/部品Ａ・組立.txt";
 
 /// Units, completion lines and places of the roles.
-struct Role {
-    word: &'static str,
-    label: &'static str,
-    unit: &'static str,
-    line: &'static str,
-    place: &'static str,
+pub struct Role {
+    pub word: &'static str,
+    pub label: &'static str,
+    pub unit: &'static str,
+    pub line: &'static str,
+    pub place: &'static str,
 }
 
-const INGEST: Role = Role {
+pub const INGEST: Role = Role {
     word: "INGEST",
     label: "TM-INGEST",
     unit: "usb-ingest@*",
     line: "ingest completed (dry_run=0 force=0)",
     place: "/mnt/physusb",
 };
-const DIST: Role = Role {
+pub const DIST: Role = Role {
     word: "DIST",
     label: "TM-DIST",
     unit: "usb-dist-export@*",
     line: "dist export completed (dry_run=0)",
     place: "/mnt/physusb",
 };
-const BACKUP: Role = Role {
+pub const BACKUP: Role = Role {
     word: "BACKUP",
     label: "TM-BACKUP",
     unit: "usb-backup@*",
@@ -68,6 +68,7 @@ pub fn cases() -> Vec<Case> {
         }
     }
     cases.extend([
+        Case::new("the site's own program runs after an ingest, and is not confined as the job is", site_program),
         Case::new("pulled idle, and put in again", pulled_idle),
         Case::new("put in again within a second", within_a_second),
         Case::new("pulled while it is being written, and put in again", pulled_writing),
@@ -104,7 +105,7 @@ fn empty_stick(lab: &mut Lab, role: &Role, name: &str, fs: Fs, layout: Layout) -
 }
 
 /// A place in the journal: what comes after it is new.
-fn mark(shell: &mut Shell) -> Outcome<String> {
+pub fn mark(shell: &mut Shell) -> Outcome<String> {
     let text = shell.run("journalctl --lines 0 --show-cursor --quiet")?;
     text.lines()
         .find_map(|line| line.strip_prefix("-- cursor: "))
@@ -113,7 +114,7 @@ fn mark(shell: &mut Shell) -> Outcome<String> {
 }
 
 /// Waits for the role's completion line after the mark, and until the stick is shown.
-fn finished(shell: &mut Shell, role: &Role, mark: &str) -> Outcome<()> {
+pub fn finished(shell: &mut Shell, role: &Role, mark: &str) -> Outcome<()> {
     shell.until(
         &format!("journalctl --after-cursor='{mark}' -u '{}' -o cat | grep -F '{}'", role.unit, role.line),
         JOB,
@@ -175,6 +176,27 @@ fn backup(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
     check(listed.contains("工具一覧.csv") && listed.contains("db/pg_dump.sql"), format!("in the archive:\n{listed}"))?;
     shell.run("sudo umount /mnt/backup")?;
     vm.pull("stick")?;
+    completed(shell)
+}
+
+fn site_program(lab: &mut Lab) -> Outcome<()> {
+    let program = "/etc/toolmaster/ingest.d/10-test";
+    let said = "/var/lib/site-program";
+    let text = format!("site's program {}", lab.later());
+    let stick = ingest_stick(lab, "stick", Fs::Ext4, Layout::Whole, &text)?;
+    let (vm, shell) = lab.machine()?;
+    let script = format!(
+        "#!/bin/sh\\necho \"$@\" >{said}\\nsystemctl is-active docker >>{said}\\nip -o link | wc -l >>{said}\\n"
+    );
+    shell.run(&format!("printf '{script}' >{program} && chmod 755 {program}"))?;
+    let mark = mark(shell)?;
+    vm.plug("stick", &stick)?;
+    finished(shell, &INGEST, &mark)?;
+    // It knows what changed, may write anywhere, and has the machine's network.
+    let links = shell.run("ip -o link | wc -l")?;
+    same(shell, said, &format!("master docviewer\nactive\n{links}"))?;
+    vm.pull("stick")?;
+    shell.run(&format!("rm {program} {said}"))?;
     completed(shell)
 }
 

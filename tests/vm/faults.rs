@@ -1,0 +1,320 @@
+//! Sticks pulled and the power cut at random moments of each job, on each file system; then everything has to come right by
+//! itself. `scripts/vm-faults` runs it; docs/faults.md has its last figures.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::lab::{Lab, in_service};
+use crate::qemu::Bus;
+use crate::shell::{Shell, quiet};
+use crate::stick::{Fs, Layout, Recipe, make};
+use crate::sticks::{BACKUP, DIST, INGEST, Role, completed, finished, mark};
+use crate::{Outcome, check};
+
+/// Stands in every file of a stick, and is another one in each round: data of two rounds can't be mistaken for one.
+const TOKEN: &str = "TOKEN-0000000000";
+const TIME: &str = "4242424242";
+const META: &str = "{\"updated_at\": 4242424242}\n";
+/// Files of a dataset, and bytes of each.
+const FILES: usize = 24;
+const BYTES: usize = 60_000;
+/// What a slow stick takes in a second; with these data a job writes for some seconds.
+const SPEED: u64 = 1_500_000;
+/// A job is done by then, most times.
+const SPAN: f64 = 10.0;
+const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
+const SYSTEMS: [Fs; 3] = [Fs::Fat32, Fs::Ext4, Fs::ExFat];
+
+/// A stick as it was made, with the places of token and time in its file.
+struct Template {
+    file: PathBuf,
+    tokens: Vec<u64>,
+    times: Vec<u64>,
+}
+
+/// The templates, and what has happened.
+struct Field {
+    ingest: Vec<Template>,
+    empty: BTreeMap<(usize, usize), PathBuf>,
+    random: u64,
+    round: u64,
+}
+
+/// How far a job was when it was disturbed.
+#[derive(Default)]
+struct Tally(BTreeMap<(String, &'static str, &'static str), u32>);
+
+/// Runs so many rounds of each; each round disturbs the three roles' jobs at once.
+pub fn run(lab: &mut Lab, pulls: u64, cuts: u64) -> Outcome<()> {
+    let mut field = Field::new(lab)?;
+    let mut tally = Tally::default();
+    for round in 0..pulls.max(cuts) {
+        if round < pulls {
+            field.pulled(lab, &mut tally).map_err(|error| format!("round {round} of pulls: {error}"))?;
+        }
+        if round < cuts {
+            field.power_cut(lab, &mut tally).map_err(|error| format!("round {round} of power cuts: {error}"))?;
+        }
+    }
+    tally.print();
+    Ok(())
+}
+
+impl Field {
+    fn new(lab: &mut Lab) -> Outcome<Field> {
+        let bulk = "0123456789abcdef".repeat(BYTES / 16);
+        let mut files = Vec::new();
+        for set in ["master", "docviewer"] {
+            files.push((format!("{set}/meta.json"), META.to_owned()));
+            for number in 0..FILES {
+                files.push((format!("{set}/工具{number:02}.csv"), format!("{TOKEN}\n{number}{bulk}")));
+            }
+        }
+        let mut field = Field { ingest: Vec::new(), empty: BTreeMap::new(), random: seed(), round: 0 };
+        println!("seed {}", field.random);
+        for (system, fs) in SYSTEMS.into_iter().enumerate() {
+            for (index, role) in ROLES.into_iter().enumerate() {
+                let files: &[_] = if index == 0 { &files } else { &[] };
+                let layout = if system == 1 { Layout::Whole } else { Layout::Partitioned };
+                let recipe = Recipe { label: role.label, role: Some(role.word), fs, layout, files };
+                let name = format!("template-{index}-{system}");
+                let dir = lab.dir.clone();
+                let file = make(&dir, &name, &recipe, lab.machine()?.1)?;
+                if index == 0 {
+                    field.ingest.push(Template::of(file)?);
+                } else {
+                    field.empty.insert((index, system), file);
+                }
+            }
+        }
+        Ok(field)
+    }
+
+    /// A number below 1.
+    fn chance(&mut self) -> f64 {
+        // Marsaglia's xorshift.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// The round's token and three sticks, each role's on another file system than in the round before. The sticks for
+    /// export and backup keep what earlier rounds left on them, cut off or not.
+    fn sticks(&mut self, lab: &mut Lab) -> Outcome<(String, Vec<(PathBuf, Fs)>)> {
+        self.round += 1;
+        let token = format!("TOKEN-{:010}", self.round);
+        let time = lab.later();
+        let mut sticks = Vec::new();
+        for index in 0..ROLES.len() {
+            let system = (self.round as usize + index) % SYSTEMS.len();
+            let fs = SYSTEMS[system];
+            if index == 0 {
+                sticks.push((self.ingest[system].copy(&lab.dir.join("ingest.img"), &token, time)?, fs));
+            } else {
+                sticks.push((self.empty[&(index, system)].clone(), fs));
+            }
+        }
+        Ok((token, sticks))
+    }
+
+    /// All three are plugged in, each is pulled at its own moment; then each is plugged in again.
+    fn pulled(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
+        let (token, sticks) = self.sticks(lab)?;
+        let mut moments: Vec<(Duration, usize)> =
+            (0..ROLES.len()).map(|index| (Duration::from_secs_f64(self.chance() * SPAN), index)).collect();
+        moments.sort();
+        let (vm, shell) = lab.machine()?;
+        fresh_snapshot_data(shell, self.round)?;
+        let begun = mark(shell)?;
+        let started = Instant::now();
+        for (index, (stick, _)) in sticks.iter().enumerate() {
+            vm.plug_slow(ROLES[index].word, stick, SPEED)?;
+        }
+        for (moment, index) in &moments {
+            sleep(moment.saturating_sub(started.elapsed()));
+            vm.pull(ROLES[*index].word)?;
+        }
+        shell.until(QUIET, Duration::from_secs(120))?;
+        completed(shell)?;
+        let reached = reached(shell, &format!("--after-cursor='{begun}'"))?;
+        whole(shell, "/srv/rpi-server", None)?;
+        self.again(lab, &token, &sticks)?;
+        for (moment, index) in &moments {
+            tally.note(ROLES[*index], sticks[*index].1, reached[*index], "pulled");
+            println!(
+                "pull   {:5} ms  {:9} {:5}  {:10}  came right",
+                moment.as_millis(),
+                ROLES[*index].label,
+                sticks[*index].1.name(),
+                reached[*index]
+            );
+        }
+        Ok(())
+    }
+
+    /// The power fails while all three jobs and a snapshot are under way; it comes back with the sticks still in.
+    fn power_cut(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
+        let (token, sticks) = self.sticks(lab)?;
+        let moment = Duration::from_secs_f64(self.chance() * SPAN);
+        let (vm, shell) = lab.machine()?;
+        fresh_snapshot_data(shell, self.round)?;
+        shell.run("journalctl --rotate --vacuum-time=1s -q; systemctl start --no-block tool-snapshot.service")?;
+        let started = Instant::now();
+        for (index, (stick, _)) in sticks.iter().enumerate() {
+            vm.plug_slow(ROLES[index].word, stick, SPEED)?;
+        }
+        sleep(moment.saturating_sub(started.elapsed()));
+        lab.cut();
+        let files: Vec<&Path> = sticks.iter().map(|(stick, _)| stick.as_path()).collect();
+        lab.switch_on(Bus::Virtio, &files)?;
+        let shell = lab.shell()?;
+        in_service(shell)?;
+        for role in ROLES {
+            let done = format!("journalctl -b -u '{}' -o cat | grep -F '{}'", role.unit, role.line);
+            shell.until(&done, Duration::from_secs(240))?;
+        }
+        shell.until(QUIET, Duration::from_secs(120))?;
+        whole(shell, "/srv/rpi-server", Some(&token))?;
+        snapshots(shell)?;
+        let reached = reached(shell, "-b -1")?;
+        lab.pull_all()?;
+        completed(lab.shell()?)?;
+        self.again(lab, &token, &sticks)?;
+        for (index, role) in ROLES.into_iter().enumerate() {
+            tally.note(role, sticks[index].1, reached[index], "cut");
+        }
+        println!(
+            "cut    {:5} ms  {}  came right",
+            moment.as_millis(),
+            (0..3)
+                .map(|index| format!("{} {} {}", ROLES[index].label, sticks[index].1.name(), reached[index]))
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        Ok(())
+    }
+
+    /// Each stick once more, in peace: now all of it must be there.
+    fn again(&mut self, lab: &mut Lab, token: &str, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
+        let (vm, shell) = lab.machine()?;
+        for (index, role) in ROLES.into_iter().enumerate() {
+            let begun = mark(shell)?;
+            vm.plug(role.word, &sticks[index].0)?;
+            finished(shell, role, &begun)?;
+            match index {
+                2 => shell.run("cd /mnt/backup && sha256sum -c --quiet *_full.tar.zst.sha256").map(drop)?,
+                _ => whole(shell, role.place, Some(token))?,
+            }
+            whole(shell, "/srv/rpi-server", Some(token))?;
+            vm.pull(role.word)?;
+            completed(shell)?;
+        }
+        // What a cut-off run left for the next one to clear is gone.
+        let left = "find /srv/rpi-server -name '.*.tmp' -o -path '*/.toolmaster/tmp/*' | grep -v '^/srv/rpi-server/logs' || true";
+        let left = shell.run(left)?;
+        check(left.is_empty(), format!("left over:\n{left}"))
+    }
+}
+
+/// No job of a stick runs or is about to.
+const QUIET: &str =
+    "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .";
+
+/// The next backup differs from the last one.
+fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
+    let sql = format!("CREATE TABLE IF NOT EXISTS rounds (n int); INSERT INTO rounds VALUES ({round})");
+    shell.run(&format!("docker exec postgres psql -q -U $(docker exec postgres printenv POSTGRES_USER) -d $(docker exec postgres printenv POSTGRES_DB) -c '{sql}' 2>&1"))?;
+    shell.run_within("toolmaster snapshot", Duration::from_secs(240)).map(drop)
+}
+
+/// How far each role's job was when it ended, by its journal.
+fn reached(shell: &mut Shell, since: &str) -> Outcome<Vec<&'static str>> {
+    let mut all = Vec::new();
+    for role in ROLES {
+        let said = shell.run(&format!("journalctl {since} -q -u '{}' -o cat | cat", role.unit))?;
+        all.push(match (said.contains(role.line), said.contains("/dev/sd")) {
+            (true, _) => "done",
+            (false, true) => "cut off",
+            (false, false) => "not begun",
+        });
+    }
+    Ok(all)
+}
+
+/// Both datasets are of one round, with all their files; of this round, if there is a token.
+fn whole(shell: &mut Shell, place: &str, token: Option<&str>) -> Outcome<()> {
+    for set in ["master", "docviewer"] {
+        let found = shell.run(&format!(
+            "cd {place}/{set} && find . -name '*.csv' -size +50k | wc -l && head -qc 16 *.csv | fold -w 16 | sort -u"
+        ))?;
+        let lines: Vec<&str> = found.lines().map(str::trim).collect();
+        let files = FILES.to_string();
+        let whole = matches!(lines[..], [count, one] if count == files && token.is_none_or(|token| token == one));
+        // Before the first round the server is empty.
+        let empty = token.is_none() && lines == ["0"];
+        check(whole || empty, format!("{place}/{set}: {lines:?}, not {FILES} files of {token:?}"))?;
+    }
+    Ok(())
+}
+
+/// Each snapshot is whole: what is not yet has no such name.
+fn snapshots(shell: &mut Shell) -> Outcome<()> {
+    shell
+        .run("cd /srv/rpi-server/snapshots && for d in 20*; do test -s $d/manifest.json -a -s $d/db/pg_dump.sql || { echo $d; exit 1; }; done")
+        .map(drop)
+}
+
+impl Template {
+    fn of(file: PathBuf) -> Outcome<Template> {
+        let bytes = fs::read(&file).map_err(|error| error.to_string())?;
+        // A file begins with a sector.
+        let places = |text: &str| -> Vec<u64> {
+            let sectors = bytes.chunks(512).enumerate();
+            sectors.filter(|(_, sector)| sector.starts_with(text.as_bytes())).map(|(at, _)| at as u64 * 512).collect()
+        };
+        let (before, _) = META.split_once(TIME).unwrap_or_default();
+        let times: Vec<u64> = places(META).iter().map(|place| place + before.len() as u64).collect();
+        let tokens = places(TOKEN);
+        check(
+            tokens.len() == 2 * FILES && times.len() == 2,
+            format!("{} tokens, {} times", tokens.len(), times.len()),
+        )?;
+        Ok(Template { file, tokens, times })
+    }
+
+    /// The same stick after somebody edited every file.
+    fn copy(&self, to: &Path, token: &str, time: u64) -> Outcome<PathBuf> {
+        quiet(Command::new("cp").arg("--sparse=always").arg(&self.file).arg(to))?;
+        let write = || {
+            let file = File::options().write(true).open(to)?;
+            self.tokens.iter().try_for_each(|place| file.write_all_at(token.as_bytes(), *place))?;
+            self.times.iter().try_for_each(|place| file.write_all_at(format!("{time:010}").as_bytes(), *place))
+        };
+        write().map_err(|error: std::io::Error| format!("{}: {error}", to.display()))?;
+        Ok(to.to_owned())
+    }
+}
+
+impl Tally {
+    fn note(&mut self, role: &Role, fs: Fs, reached: &'static str, how: &'static str) {
+        *self.0.entry((format!("{how} {}", role.label), fs.name(), reached)).or_default() += 1;
+    }
+
+    fn print(&self) {
+        for ((what, fs, reached), count) in &self.0 {
+            println!("FAULTS|{what}|{fs}|{reached}|{count}|");
+        }
+        println!("{} jobs disturbed, each came right", self.0.values().sum::<u32>());
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |age| age.as_nanos() as u64)) | 1
+}
