@@ -77,3 +77,16 @@ fn docker_s_words_are_told() {
     let call = server.call(&["provision", "--container"]).var("PATH", path_with(there.path()));
     call.finish().ended(0).says("postgres:17 is sha256:5e1f");
 }
+
+#[test]
+fn two_disks_of_one_image_are_no_server() {
+    let server = Server::on_disk(16);
+    provision(&server);
+    server.sync();
+    let twin = server.disk().copy();
+    let run = server.call(&["provision"]).fails(78);
+    run.says("two disks of one image are connected").says(server.disk().device()).says(twin.device());
+    run.says("take one of them out");
+    drop(twin);
+    provision(&server);
+}

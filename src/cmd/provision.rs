@@ -3,6 +3,7 @@
 //! that does nothing yet and goes on at its next start.
 
 mod container;
+mod twin;
 
 use std::io::Write;
 use std::path::Path;
@@ -46,13 +47,14 @@ pub struct Args {
 /// Carries it out.
 ///
 /// # Errors
-/// `Config` if the data disk is not mounted, `Failed`, `Io`. What is done stays; the next run goes on from there.
+/// `Config` if the data disk is not mounted or is there twice, `Failed`, `Io`. What is done stays; the next run goes on from there.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
     if args.container {
         return container::load(Path::new(SHARE));
     }
     let root = &env.settings.server_root;
     check_data_disk(root)?;
+    twin::check(root)?;
     make_dirs(env)?;
     let dir = Dir::open(root)?;
     for (sample, name, mode) in SAMPLES {

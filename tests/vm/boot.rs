@@ -34,6 +34,7 @@ pub fn last() -> Vec<Case> {
         Case::long("boots from NVMe", |lab| other_bus(lab, Bus::Nvme, "nvme")),
         Case::long("boots for the first time from USB storage", |lab| first_boot(lab, Bus::Usb, "sd")),
         Case::long("a missing data partition does not hold the boot", without_data),
+        Case::long("two disks of one image: nothing of the server starts, and the log names both", twins),
         Case::long("user, key and host name from the FAT partition (cloud-init)", seeded),
         Case::long("the snapshot timer fires when the clock passes 02:30", timer),
     ]
@@ -178,6 +179,22 @@ fn without_data(lab: &mut Lab) -> Outcome<()> {
     shell.run("! systemctl is-active docker.service && ! findmnt /srv")?;
     let written = shell.run("ls -A /var/lib/docker /srv 2>/dev/null | grep -v ':$' | grep . || true")?;
     check(written.is_empty(), format!("written to the root instead of the data partition: {written}"))?;
+    fs::remove_file(&raw).map_err(|error| error.to_string())
+}
+
+fn twins(lab: &mut Lab) -> Outcome<()> {
+    lab.switch_off()?;
+    let raw = copy(lab)?;
+    let disk = lab.dir.join("changed.qcow2");
+    overlay(&lab.image, &disk)?;
+    let vm = lab.start(&disk, Bus::Virtio, &[&raw], "")?;
+    let mut shell = vm.shell(LOGIN)?;
+    shell.try_run("systemctl is-system-running --wait", BOOT)?;
+    let said =
+        shell.run("journalctl -b -u toolmaster-provision -o cat | grep -F 'two disks of one image are connected'")?;
+    check(said.contains("/dev/vda") && said.contains("/dev/sda"), said)?;
+    shell.run("! systemctl is-active --quiet docker.service && ! systemctl is-active --quiet raspi-server.service")?;
+    shell.run("! test -e /srv/rpi-server/.toolmaster/provisioned")?;
     fs::remove_file(&raw).map_err(|error| error.to_string())
 }
 
