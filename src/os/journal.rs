@@ -2,10 +2,10 @@
 //! the syslog socket (so that `journalctl -t NAME` shows the run). Each job's file in `$USB_LOG_DIR` gets the same
 //! lines. A log that can't be written never stops the job.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Mutex;
@@ -17,6 +17,8 @@ use crate::text::Shown;
 
 /// syslog(3) facility "daemon".
 const FACILITY: u8 = 3;
+/// Of the files in the log directory.
+const MODE: u32 = 0o640;
 
 struct Journal {
     name: &'static str,
@@ -71,13 +73,18 @@ pub fn append_to(path: &Path) -> std::io::Result<File> {
         // The server's root itself is never made here: a missing data disk must not be papered over.
         let _ = std::fs::create_dir(dir);
     }
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .append(true)
         .read(true)
         .create(true)
-        .mode(0o640)
+        .mode(MODE)
         .custom_flags(i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0))
-        .open(path)
+        .open(path)?;
+    if file.metadata()?.len() == 0 {
+        // It may be new, and the unit's umask stricter.
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(file)
 }
 
 /// systemd.exec(5): `$JOURNAL_STREAM` is the device and inode of the journal's stream; it counts only while stderr is
