@@ -173,6 +173,9 @@ impl Mounted {
     fn check(&self) -> Result<()> {
         let device = &self.probed.block.path;
         if let Some(why) = role_trouble(&self.root, self.role) {
+            if !block::exists(self.probed.block.number) {
+                return Err(Error::io("read the role on", device, rustix::io::Errno::NODEV));
+            }
             return Err(refused(device, &why, "plug in the right stick"));
         }
         match &self.probed.enrolment {

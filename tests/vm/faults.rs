@@ -164,13 +164,15 @@ impl Field {
         let moment = Duration::from_secs_f64(self.chance() * SPAN);
         let (vm, shell) = lab.machine()?;
         fresh_snapshot_data(shell, self.round)?;
-        shell.run("journalctl --rotate --vacuum-time=1s -q; systemctl start --no-block tool-snapshot.service")?;
+        // The journal of the last seconds is lost with the power; the serial console's text is not.
+        shell.send(&format!("journalctl -f -n 0 -o cat {TAGS} >/dev/ttyAMA0 & true"))?;
+        shell.run("systemctl start --no-block tool-snapshot.service")?;
         let started = Instant::now();
         for (index, (stick, _)) in sticks.iter().enumerate() {
             vm.plug_slow(ROLES[index].word, stick, SPEED)?;
         }
         sleep(moment.saturating_sub(started.elapsed()));
-        lab.cut();
+        let said = lab.cut();
         let files: Vec<&Path> = sticks.iter().map(|(stick, _)| stick.as_path()).collect();
         lab.switch_on(Bus::Virtio, &files)?;
         let shell = lab.shell()?;
@@ -180,9 +182,9 @@ impl Field {
             shell.until(&done, Duration::from_secs(240))?;
         }
         shell.until(QUIET, Duration::from_secs(120))?;
-        whole(shell, "/srv/rpi-server", Some(&token))?;
+        whole(shell, "/srv/rpi-server", Some(&token)).map_err(|error| format!("{error}\nbefore the cut:\n{said}"))?;
         snapshots(shell)?;
-        let reached = reached(shell, "-b -1")?;
+        let reached: Vec<&str> = ROLES.iter().map(|role| how_far(&said, role)).collect();
         lab.pull_all()?;
         completed(lab.shell()?)?;
         self.again(lab, &token, &sticks)?;
@@ -226,6 +228,8 @@ impl Field {
 const QUIET: &str =
     "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .";
 
+const TAGS: &str = "-t tool-ingest-sync -t tool-dist-export -t tool-backup-export -t tool-snapshot";
+
 /// The next backup differs from the last one.
 fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
     let sql = format!("CREATE TABLE IF NOT EXISTS rounds (n int); INSERT INTO rounds VALUES ({round})");
@@ -238,20 +242,24 @@ fn reached(shell: &mut Shell, since: &str) -> Outcome<Vec<&'static str>> {
     let mut all = Vec::new();
     for role in ROLES {
         let said = shell.run(&format!("journalctl {since} -q -u '{}' -o cat | cat", role.unit))?;
-        all.push(match (said.contains(role.line), said.contains("/dev/sd")) {
-            (true, _) => "done",
-            (false, true) => "cut off",
-            (false, false) => "not begun",
-        });
+        all.push(how_far(&said, role));
     }
     Ok(all)
+}
+
+fn how_far(said: &str, role: &Role) -> &'static str {
+    match (said.contains(role.line), said.contains(&format!(" {} ", role.label))) {
+        (true, _) => "done",
+        (false, true) => "cut off",
+        (false, false) => "not begun",
+    }
 }
 
 /// Both datasets are of one round, with all their files; of this round, if there is a token.
 fn whole(shell: &mut Shell, place: &str, token: Option<&str>) -> Outcome<()> {
     for set in ["master", "docviewer"] {
         let found = shell.run(&format!(
-            "cd {place}/{set} && find . -name '*.csv' -size +50k | wc -l && head -qc 16 *.csv | fold -w 16 | sort -u"
+            "cd {place}/{set} && find . -name '*.csv' -size +50k | wc -l && cat /dev/null *.csv 2>/dev/null | grep -ao 'TOKEN-[0-9]*' | fold -w 16 | sort -u"
         ))?;
         let lines: Vec<&str> = found.lines().map(str::trim).collect();
         let files = FILES.to_string();

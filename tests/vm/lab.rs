@@ -80,9 +80,10 @@ impl Lab {
         }
     }
 
-    /// The power fails.
-    pub fn cut(&mut self) {
+    /// The power fails; all that the machine had written to its serial console.
+    pub fn cut(&mut self) -> String {
         self.machine = None;
+        String::from_utf8_lossy(&fs::read(self.run.path().join("console.log")).unwrap_or_default()).into_owned()
     }
 
     /// Empties the shared machine's ports.

@@ -110,7 +110,7 @@ fn disturbed(lab: &mut Lab, arguments: &[String]) -> Option<ExitCode> {
     Some(match faults::run(lab, number(1), number(2)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            println!("FAILED {reason}\n{}", indented(&lab.after_failure()));
+            println!("FAILED {reason}\n{}\n{}", indented(&lab.news()), indented(&lab.after_failure()));
             ExitCode::FAILURE
         }
     })

@@ -99,7 +99,7 @@ impl Vm {
             qmp: BufReader::new(qmp),
             run: run.to_owned(),
             port,
-            plugged: Vec::new(),
+            plugged: (0..start.sticks.len()).map(early).collect(),
             started,
         };
         vm.read_answer("greeting", |value| value.get("QMP").is_some())?;
@@ -253,8 +253,9 @@ fn arguments(start: &Start, socket: &Path, port: u16) -> Outcome<Vec<String>> {
     add("-drive", format!("if=none,id=disk,format=qcow2,cache=unsafe,file={}", shown(start.disk)));
     add("-device", drive.to_owned());
     for (number, stick) in start.sticks.iter().enumerate() {
-        add("-drive", format!("if=none,id=stick{number},format=raw,file={}", shown(stick)));
-        add("-device", format!("usb-storage,bus=sticks.0,removable=on,drive=stick{number},serial=early{number}"));
+        let name = early(number);
+        add("-blockdev", format!("driver=raw,node-name={name},file.driver=file,file.filename={}", shown(stick)));
+        add("-device", format!("usb-storage,id=usb-{name},bus=sticks.0,removable=on,drive={name},serial={name}"));
     }
     // No way out but the one way in for ssh.
     add("-netdev", format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"));
@@ -263,6 +264,11 @@ fn arguments(start: &Start, socket: &Path, port: u16) -> Outcome<Vec<String>> {
     // systemd takes it for a credential; so the image needs no door of its own for tests.
     add("-fw_cfg", format!("name=opt/io.systemd.credentials/ssh.authorized_keys.root,string={}", key.trim()));
     Ok(words)
+}
+
+/// The name of a stick that is in when the machine is switched on.
+fn early(number: usize) -> String {
+    format!("early{number}")
 }
 
 fn free_port() -> Outcome<u16> {
