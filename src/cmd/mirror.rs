@@ -133,14 +133,17 @@ fn switch(on: bool, config: &Mirror, env: &Env, records: &Records) -> Result<()>
     let change = change.map_err(|failure| switch.failed_remotely(failure))?;
     let word = if change.is_some() { "変更しました" } else { "すでにその状態です" };
     info!("Pi Zero({}): mirror_mode={on} {word}", switch.pi_zero.shown());
-    if let Err(error) = timer::switch(&config.timer, on) {
+    // Before the timer is on: a kill in between must not leave the nights of an earlier mirror counted for this one.
+    let streak = records.streak();
+    let begins_anew = on && (change.is_some() || !switch.before.is_enabled());
+    let set_streak = |streak| records.lock_records().and_then(|_lock| records.set_streak(streak));
+    if begins_anew && let Err(error) = set_streak(0) {
         return Err(switch.undo(error, &change));
     }
-    let enabled_before = switch.before.is_enabled() && !change.is_some();
-    if on
-        && !enabled_before
-        && let Err(error) = records.lock_records().and_then(|_lock| records.set_streak(0))
-    {
+    if let Err(error) = timer::switch(&config.timer, on) {
+        if begins_anew && let Err(error) = set_streak(streak) {
+            warn!("{error}");
+        }
         return Err(switch.undo(error, &change));
     }
     info!("{}: {}", config.timer, switch.timer_now());

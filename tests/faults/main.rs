@@ -96,4 +96,8 @@ commands! {
     stick_adopt: "stick adopt",
     stick_enroll: "stick enroll",
     provision: "provision",
+    mirror_enable: "mirror enable",
+    mirror_disable: "mirror disable",
+    mirror_rotate: "mirror rotate",
+    mirror_compare: "mirror-compare",
 }

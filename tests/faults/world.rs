@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::Tree;
 use crate::common::call::BINARY;
+use crate::common::pi_zero::Site;
 use crate::disk::Disk;
 
 /// A run that takes longer hangs.
@@ -56,6 +57,8 @@ pub struct World {
     pub variables: RefCell<Vec<(&'static str, String)>>,
     /// What `prepare` found out for the command line.
     pub notes: RefCell<BTreeMap<&'static str, String>>,
+    /// The Pi Zero and the databases of the mirror's commands.
+    pub mirror: RefCell<Option<Site>>,
 }
 
 /// How a run ended.
@@ -74,6 +77,7 @@ impl World {
             stick: subject.stick.map(|(label, mib)| Disk::new(label, mib)),
             variables: RefCell::default(),
             notes: RefCell::default(),
+            mirror: RefCell::default(),
         };
         world.server.mount(false);
         std::fs::create_dir(world.path("")).unwrap();
@@ -130,6 +134,11 @@ impl World {
     /// Something that `prepare` found out.
     pub fn note(&self, name: &'static str) -> String {
         self.notes.borrow()[name].clone()
+    }
+
+    /// Looks at the mirror's other side.
+    pub fn mirror(&self, look: impl FnOnce(&Site)) {
+        look(self.mirror.borrow().as_ref().unwrap());
     }
 
     /// Runs a command line while the world is made; it must succeed.

@@ -2,45 +2,30 @@
 //! itself. `scripts/vm-faults` runs it; docs/faults.md has its last figures.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, in_service};
 use crate::qemu::Bus;
-use crate::shell::{Shell, quiet};
+use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
 use crate::sticks::{BACKUP, DIST, INGEST, Role, completed, finished, mark};
 use crate::{Outcome, check};
 
-/// Stands in every file of a stick, and is another one in each round: data of two rounds can't be mistaken for one.
-const TOKEN: &str = "TOKEN-0000000000";
-const TIME: &str = "4242424242";
-const META: &str = "{\"updated_at\": 4242424242}\n";
 /// Files of a dataset, and bytes of each.
 const FILES: usize = 24;
 const BYTES: usize = 60_000;
 /// What a slow stick takes in a second; with these data a job writes for some seconds.
 const SPEED: u64 = 1_500_000;
 /// A job is done by then, most times.
-const SPAN: f64 = 10.0;
+const SPAN: f64 = 16.0;
 const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
 const SYSTEMS: [Fs; 3] = [Fs::Fat32, Fs::Ext4, Fs::ExFat];
 
-/// A stick as it was made, with the places of token and time in its file.
-struct Template {
-    file: PathBuf,
-    tokens: Vec<u64>,
-    times: Vec<u64>,
-}
-
-/// The templates, and what has happened.
+/// The sticks for export and backup by role and file system, and what has happened.
 struct Field {
-    ingest: Vec<Template>,
-    empty: BTreeMap<(usize, usize), PathBuf>,
+    sticks: BTreeMap<(usize, usize), PathBuf>,
     random: u64,
     round: u64,
 }
@@ -67,29 +52,11 @@ pub fn run(lab: &mut Lab, pulls: u64, cuts: u64) -> Outcome<()> {
 
 impl Field {
     fn new(lab: &mut Lab) -> Outcome<Field> {
-        let bulk = "0123456789abcdef".repeat(BYTES / 16);
-        let mut files = Vec::new();
-        for set in ["master", "docviewer"] {
-            files.push((format!("{set}/meta.json"), META.to_owned()));
-            for number in 0..FILES {
-                files.push((format!("{set}/工具{number:02}.csv"), format!("{TOKEN}\n{number}{bulk}")));
-            }
-        }
-        let mut field = Field { ingest: Vec::new(), empty: BTreeMap::new(), random: seed(), round: 0 };
+        let mut field = Field { sticks: BTreeMap::new(), random: seed(), round: 0 };
         println!("seed {}", field.random);
-        for (system, fs) in SYSTEMS.into_iter().enumerate() {
-            for (index, role) in ROLES.into_iter().enumerate() {
-                let files: &[_] = if index == 0 { &files } else { &[] };
-                let layout = if system == 1 { Layout::Whole } else { Layout::Partitioned };
-                let recipe = Recipe { label: role.label, role: Some(role.word), fs, layout, files };
-                let name = format!("template-{index}-{system}");
-                let dir = lab.dir.clone();
-                let file = make(&dir, &name, &recipe, lab.machine()?.1)?;
-                if index == 0 {
-                    field.ingest.push(Template::of(file)?);
-                } else {
-                    field.empty.insert((index, system), file);
-                }
+        for index in 1..ROLES.len() {
+            for system in 0..SYSTEMS.len() {
+                field.sticks.insert((index, system), stick(lab, index, system, &[])?);
             }
         }
         Ok(field)
@@ -109,16 +76,23 @@ impl Field {
     fn sticks(&mut self, lab: &mut Lab) -> Outcome<(String, Vec<(PathBuf, Fs)>)> {
         self.round += 1;
         let token = format!("TOKEN-{:010}", self.round);
-        let time = lab.later();
+        // Other lengths than in any other round, so that no file passes for one that is there.
+        let bulk = "0123456789abcdef".repeat(BYTES / 16 + self.round as usize);
+        let mut files = Vec::new();
+        for set in ["master", "docviewer"] {
+            files.push((format!("{set}/meta.json"), format!("{{\"updated_at\": {}}}\n", lab.later())));
+            for number in 0..FILES {
+                files.push((format!("{set}/工具{number:02}.csv"), format!("{token}\n{number}{bulk}")));
+            }
+        }
         let mut sticks = Vec::new();
         for index in 0..ROLES.len() {
             let system = (self.round as usize + index) % SYSTEMS.len();
-            let fs = SYSTEMS[system];
-            if index == 0 {
-                sticks.push((self.ingest[system].copy(&lab.dir.join("ingest.img"), &token, time)?, fs));
-            } else {
-                sticks.push((self.empty[&(index, system)].clone(), fs));
-            }
+            let file = match self.sticks.get(&(index, system)) {
+                Some(file) => file.clone(),
+                None => stick(lab, index, system, &files)?,
+            };
+            sticks.push((file, SYSTEMS[system]));
         }
         Ok((token, sticks))
     }
@@ -224,6 +198,15 @@ impl Field {
     }
 }
 
+/// A role's stick with a file system.
+fn stick(lab: &mut Lab, index: usize, system: usize, files: &[(String, String)]) -> Outcome<PathBuf> {
+    let (role, fs) = (ROLES[index], SYSTEMS[system]);
+    let layout = if fs == Fs::Ext4 { Layout::Whole } else { Layout::Partitioned };
+    let recipe = Recipe { label: role.label, role: Some(role.word), fs, layout, files };
+    let dir = lab.dir.clone();
+    make(&dir, &format!("{}-{system}", role.word), &recipe, lab.machine()?.1)
+}
+
 /// No job of a stick runs or is about to.
 const QUIET: &str =
     "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .";
@@ -276,37 +259,6 @@ fn snapshots(shell: &mut Shell) -> Outcome<()> {
     shell
         .run("cd /srv/rpi-server/snapshots && for d in 20*; do test -s $d/manifest.json -a -s $d/db/pg_dump.sql || { echo $d; exit 1; }; done")
         .map(drop)
-}
-
-impl Template {
-    fn of(file: PathBuf) -> Outcome<Template> {
-        let bytes = fs::read(&file).map_err(|error| error.to_string())?;
-        // A file begins with a sector.
-        let places = |text: &str| -> Vec<u64> {
-            let sectors = bytes.chunks(512).enumerate();
-            sectors.filter(|(_, sector)| sector.starts_with(text.as_bytes())).map(|(at, _)| at as u64 * 512).collect()
-        };
-        let (before, _) = META.split_once(TIME).unwrap_or_default();
-        let times: Vec<u64> = places(META).iter().map(|place| place + before.len() as u64).collect();
-        let tokens = places(TOKEN);
-        check(
-            tokens.len() == 2 * FILES && times.len() == 2,
-            format!("{} tokens, {} times", tokens.len(), times.len()),
-        )?;
-        Ok(Template { file, tokens, times })
-    }
-
-    /// The same stick after somebody edited every file.
-    fn copy(&self, to: &Path, token: &str, time: u64) -> Outcome<PathBuf> {
-        quiet(Command::new("cp").arg("--sparse=always").arg(&self.file).arg(to))?;
-        let write = || {
-            let file = File::options().write(true).open(to)?;
-            self.tokens.iter().try_for_each(|place| file.write_all_at(token.as_bytes(), *place))?;
-            self.times.iter().try_for_each(|place| file.write_all_at(format!("{time:010}").as_bytes(), *place))
-        };
-        write().map_err(|error: std::io::Error| format!("{}: {error}", to.display()))?;
-        Ok(to.to_owned())
-    }
 }
 
 impl Tally {

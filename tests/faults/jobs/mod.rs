@@ -4,6 +4,7 @@
 mod dist;
 mod ingest;
 mod machine;
+mod mirror;
 mod snapshots;
 mod undo;
 
@@ -27,4 +28,8 @@ pub const ALL: &[Subject] = &[
     machine::ADOPT,
     machine::ENROLL,
     machine::PROVISION,
+    mirror::ENABLE,
+    mirror::DISABLE,
+    mirror::ROTATE,
+    mirror::COMPARE,
 ];
