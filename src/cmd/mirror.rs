@@ -134,14 +134,13 @@ fn switch(on: bool, config: &Mirror, env: &Env, records: &Records) -> Result<()>
     let word = if change.is_some() { "変更しました" } else { "すでにその状態です" };
     info!("Pi Zero({}): mirror_mode={on} {word}", switch.pi_zero.shown());
     // Before the timer is on: a kill in between must not leave the nights of an earlier mirror counted for this one.
-    let streak = records.streak();
+    let counter = records.counter();
     let begins_anew = on && (change.is_some() || !switch.before.is_enabled());
-    let set_streak = |streak| records.lock_records().and_then(|_lock| records.set_streak(streak));
-    if begins_anew && let Err(error) = set_streak(0) {
+    if begins_anew && let Err(error) = records.lock_records().and_then(|_lock| records.set_streak(0)) {
         return Err(switch.undo(error, &change));
     }
     if let Err(error) = timer::switch(&config.timer, on) {
-        if begins_anew && let Err(error) = set_streak(streak) {
+        if begins_anew && let Err(error) = records.lock_records().and_then(|_lock| records.restore(counter)) {
             warn!("{error}");
         }
         return Err(switch.undo(error, &change));

@@ -76,6 +76,25 @@ impl Records {
         atomic::write(&made(dir)?, name.as_encoded_bytes(), format!("{streak}\n").as_bytes(), 0o644)
     }
 
+    /// The counter as it stands, to be [restored](Records::restore); none if there is none yet.
+    pub fn counter(&self) -> Option<u64> {
+        self.counter.exists().then(|| self.streak())
+    }
+
+    /// Puts the counter back.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn restore(&self, counter: Option<u64>) -> Result<()> {
+        if let Some(streak) = counter {
+            return self.set_streak(streak);
+        }
+        match std::fs::remove_file(&self.counter) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &self.counter, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Appends a line to `mirror_status.log`; it is durable then.
     ///
     /// # Errors

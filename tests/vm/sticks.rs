@@ -148,6 +148,8 @@ fn ingest(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
     same(shell, &format!("/mnt/physusb/{CSV}"), &text)?;
     let modes = shell.run(&format!("stat -c '%a %U' '/srv/rpi-server/{CSV}'"))?;
     check(modes == "644 root", modes)?;
+    let logs = shell.run("cd /srv/rpi-server/logs && stat -c '%a %U:%G' . usb_ingest.log jobs.jsonl")?;
+    check(logs == "2755 root:adm\n640 root:adm\n640 root:adm", logs)?;
     shell.run("umount /mnt/physusb")?;
     vm.pull("stick")?;
     completed(shell)
