@@ -164,18 +164,20 @@ impl Mounted {
     /// Reads `/.toolmaster/role`, and where that is asked for the server's signature.
     ///
     /// # Errors
-    /// `Refused`, beginning with `validation failed for`.
+    /// `Refused`, beginning with `validation failed for`; `Io` if it was pulled meanwhile, which says nothing of what it is.
     pub fn prove(self) -> Result<Stick> {
-        self.check()?;
-        Ok(Stick(self))
+        let block = &self.probed.block;
+        match self.check() {
+            Err(_) if !block::exists(block.number) => {
+                Err(Error::io("read the role on", &block.path, rustix::io::Errno::NODEV))
+            }
+            checked => checked.map(|()| Stick(self)),
+        }
     }
 
     fn check(&self) -> Result<()> {
         let device = &self.probed.block.path;
         if let Some(why) = role_trouble(&self.root, self.role) {
-            if !block::exists(self.probed.block.number) {
-                return Err(Error::io("read the role on", device, rustix::io::Errno::NODEV));
-            }
             return Err(refused(device, &why, "plug in the right stick"));
         }
         match &self.probed.enrolment {

@@ -23,8 +23,8 @@ pub fn check(server_root: &Path) -> Result<()> {
     for node in block::list() {
         // A disk that can't be read is none to start from either.
         let Ok(block) = Block::open(&node) else { continue };
-        // A mirror's half is no second disk: it carries the system, too.
-        if ours.contains(&node) || disk::is_the_system_s(&block, server_root) {
+        // What carries the system is no second disk; of a mirror, both halves do.
+        if disk::is_the_system_s(&block, server_root) {
             continue;
         }
         if let Some((id, label)) = identity(&block).filter(|(id, _)| ids.contains(id)) {
