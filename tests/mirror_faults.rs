@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use common::Run;
+use common::call::Running;
 use common::pi_zero::{BEFORE, Site};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 use rustix::process::Signal;
@@ -298,12 +299,19 @@ fn a_device_that_is_gone_for_good_while_it_is_changed_is_not_called_unchanged() 
     assert_eq!(fs::read_to_string(site.path("etc/config.json.bak")).unwrap(), BEFORE);
 }
 
+/// A run that enables the timer and is held there for so many seconds.
+fn held_while_enabling(site: &Site, seconds: u32) -> Running<'_> {
+    let hold = format!(": >\"$state/enabling\"; rm \"$state/do-enable\"; sleep {seconds}");
+    site.stand_in("here", "do-enable", &hold);
+    let mut running = site.mirrorctl("enable").start();
+    running.until("it enables the timer", || site.path("here/state/enabling").exists());
+    running
+}
+
 #[test]
 fn a_signal_while_the_timer_is_switched_undoes_the_pi_zero() {
     let site = Site::new();
-    site.stand_in("here", "do-enable", ": >\"$state/enabling\"; rm \"$state/do-enable\"; sleep 30");
-    let mut running = site.mirrorctl("enable").start();
-    running.until("it enables the timer", || site.path("here/state/enabling").exists());
+    let running = held_while_enabling(&site, 30);
     running.signal(Signal::TERM);
     let run = running.wait();
     run.ended(1);
@@ -317,9 +325,7 @@ fn a_signal_while_the_timer_is_switched_undoes_the_pi_zero() {
 #[test]
 fn a_run_that_is_killed_is_finished_by_the_next() {
     let site = Site::new();
-    site.stand_in("here", "do-enable", ": >\"$state/enabling\"; rm \"$state/do-enable\"; sleep 30");
-    let mut running = site.mirrorctl("enable").start();
-    running.until("it enables the timer", || site.path("here/state/enabling").exists());
+    let running = held_while_enabling(&site, 30);
     running.signal(Signal::KILL);
     running.reap();
     let run = site.mirrorctl("enable").finish();
@@ -349,9 +355,7 @@ fn a_login_shell_that_talks() {
 #[test]
 fn two_at_once() {
     let site = Site::new();
-    site.stand_in("here", "do-enable", ": >\"$state/enabling\"; rm \"$state/do-enable\"; sleep 2");
-    let mut first = site.mirrorctl("enable").start();
-    first.until("it enables the timer", || site.path("here/state/enabling").exists());
+    let first = held_while_enabling(&site, 2);
     let second = site.mirrorctl("disable").start();
     first.wait().ended(0);
     let second = second.wait();
