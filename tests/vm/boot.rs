@@ -1,12 +1,13 @@
 //! Booting: without a network, from each kind of disk, with sticks in, with parts missing.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::lab::{BOOT, LOGIN, Lab, in_service};
-use crate::qemu::{Bus, overlay};
-use crate::shell::quiet;
+use crate::qemu::{Bus, Vm, overlay};
+use crate::shell::{Shell, quiet};
 use crate::stick::{Fs, Layout};
 use crate::sticks::{self, completed};
 use crate::{Case, Outcome, check, fail};
@@ -139,7 +140,7 @@ fn other_bus(lab: &mut Lab, bus: Bus, device: &str) -> Outcome<()> {
     lab.switch_off()
 }
 
-fn booted_from(shell: &mut crate::shell::Shell, device: &str) -> Outcome<()> {
+fn booted_from(shell: &mut Shell, device: &str) -> Outcome<()> {
     let root = shell.run("findmnt -no SOURCE /")?;
     check(root.starts_with(&format!("/dev/{device}")), format!("the root is {root}"))?;
     // The system's own disk is neither a stick nor foreign storage.
@@ -147,18 +148,25 @@ fn booted_from(shell: &mut crate::shell::Shell, device: &str) -> Outcome<()> {
     check(said.is_empty(), said)
 }
 
+/// A machine of a case's own, at its first start from an image as it is, and its shell.
+fn another(lab: &Lab, image: &Path, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<(Vm, Shell)> {
+    let disk = lab.dir.join("another.qcow2");
+    overlay(image, &disk)?;
+    let vm = lab.start(&disk, bus, sticks, append)?;
+    let shell = vm.shell(LOGIN)?;
+    Ok((vm, shell))
+}
+
 fn first_boot(lab: &mut Lab, bus: Bus, device: &str) -> Outcome<()> {
     lab.switch_off()?;
-    let disk = lab.dir.join("first.qcow2");
-    overlay(&lab.image, &disk)?;
-    let vm = lab.start(&disk, bus, &[], "")?;
-    let mut shell = vm.shell(LOGIN)?;
+    let image = lab.image.clone();
+    let (_vm, mut shell) = another(lab, &image, bus, &[], "")?;
     in_service(&mut shell)?;
     booted_from(&mut shell, device)
 }
 
 /// A copy of the image in a raw file, for changing what is on its partitions.
-fn copy(lab: &Lab) -> Outcome<std::path::PathBuf> {
+fn copy(lab: &Lab) -> Outcome<PathBuf> {
     let raw = lab.dir.join("changed.img");
     quiet(Command::new("cp").args(["--sparse=always"]).arg(lab.image.with_extension("img")).arg(&raw))?;
     Ok(raw)
@@ -168,10 +176,7 @@ fn without_data(lab: &mut Lab) -> Outcome<()> {
     lab.switch_off()?;
     let raw = copy(lab)?;
     quiet(Command::new("sfdisk").args(["-q", "--no-reread", "--no-tell-kernel", "--delete"]).arg(&raw).arg("3"))?;
-    let disk = lab.dir.join("changed.qcow2");
-    overlay(&raw.with_extension(""), &disk)?;
-    let vm = lab.start(&disk, Bus::Virtio, &[], "")?;
-    let mut shell = vm.shell(LOGIN)?;
+    let (vm, mut shell) = another(lab, &raw.with_extension(""), Bus::Virtio, &[], "")?;
     let login = vm.started.elapsed().as_secs();
     shell.try_run("systemctl is-system-running --wait", BOOT)?;
     let ended = vm.started.elapsed().as_secs();
@@ -185,10 +190,8 @@ fn without_data(lab: &mut Lab) -> Outcome<()> {
 fn twins(lab: &mut Lab) -> Outcome<()> {
     lab.switch_off()?;
     let raw = copy(lab)?;
-    let disk = lab.dir.join("changed.qcow2");
-    overlay(&lab.image, &disk)?;
-    let vm = lab.start(&disk, Bus::Virtio, &[&raw], "")?;
-    let mut shell = vm.shell(LOGIN)?;
+    let image = lab.image.clone();
+    let (_vm, mut shell) = another(lab, &image, Bus::Virtio, &[&raw], "")?;
     shell.try_run("systemctl is-system-running --wait", BOOT)?;
     let said =
         shell.run("journalctl -b -u toolmaster-provision -o cat | grep -F 'two disks of one image are connected'")?;
@@ -214,10 +217,7 @@ fn seeded(lab: &mut Lab) -> Outcome<()> {
         fs::write(&file, text).map_err(|error| error.to_string())?;
         quiet(Command::new("mcopy").args(["-i", &place]).arg(&file).arg(format!("::/{name}")))?;
     }
-    let disk = lab.dir.join("changed.qcow2");
-    overlay(&raw.with_extension(""), &disk)?;
-    let vm = lab.start(&disk, Bus::Virtio, &[], "ds=nocloud;i=test-1")?;
-    let mut shell = vm.shell(LOGIN)?;
+    let (_vm, mut shell) = another(lab, &raw.with_extension(""), Bus::Virtio, &[], "ds=nocloud;i=test-1")?;
     shell.try_run("systemctl is-system-running --wait", BOOT)?;
     let (_, status) = shell.try_run("cloud-init status --long", Duration::from_secs(120))?;
     check(status.contains("status: done"), format!("cloud-init: {status}"))?;

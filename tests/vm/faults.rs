@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, in_service};
+use crate::lab::{JOBS, Lab, in_service};
 use crate::qemu::Bus;
 use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
@@ -116,7 +116,7 @@ impl Field {
         }
         shell.until(QUIET, Duration::from_secs(120))?;
         completed(shell)?;
-        let reached = reached(shell, &format!("--after-cursor='{begun}'"))?;
+        let reached = reached(shell, &begun)?;
         whole(shell, "/srv/rpi-server", None)?;
         self.again(lab, &token, &sticks)?;
         for (moment, index) in &moments {
@@ -139,7 +139,7 @@ impl Field {
         let (vm, shell) = lab.machine()?;
         fresh_snapshot_data(shell, self.round)?;
         // The journal of the last seconds is lost with the power; the serial console's text is not.
-        shell.send(&format!("journalctl -f -n 0 -o cat {TAGS} >/dev/ttyAMA0 & true"))?;
+        shell.send(&format!("journalctl -f -n 0 -o cat {JOBS} >/dev/ttyAMA0 & true"))?;
         shell.run("systemctl start --no-block tool-snapshot.service")?;
         let started = Instant::now();
         for (index, (stick, _)) in sticks.iter().enumerate() {
@@ -211,8 +211,6 @@ fn stick(lab: &mut Lab, index: usize, system: usize, files: &[(String, String)])
 const QUIET: &str =
     "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .";
 
-const TAGS: &str = "-t tool-ingest-sync -t tool-dist-export -t tool-backup-export -t tool-snapshot";
-
 /// The next backup differs from the last one.
 fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
     let sql = format!("CREATE TABLE IF NOT EXISTS rounds (n int); INSERT INTO rounds VALUES ({round})");
@@ -220,11 +218,11 @@ fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
     shell.run_within("toolmaster snapshot", Duration::from_secs(240)).map(drop)
 }
 
-/// How far each role's job was when it ended, by its journal.
-fn reached(shell: &mut Shell, since: &str) -> Outcome<Vec<&'static str>> {
+/// How far each role's job was when it ended, by its journal after a mark.
+fn reached(shell: &mut Shell, mark: &str) -> Outcome<Vec<&'static str>> {
     let mut all = Vec::new();
     for role in ROLES {
-        let said = shell.run(&format!("journalctl {since} -q -u '{}' -o cat | cat", role.unit))?;
+        let said = shell.run(&format!("journalctl --after-cursor='{mark}' -q -u '{}' -o cat | cat", role.unit))?;
         all.push(how_far(&said, role));
     }
     Ok(all)

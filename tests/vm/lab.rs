@@ -13,6 +13,9 @@ pub const BOOT: Duration = Duration::from_secs(1200);
 /// From switching on to a login.
 pub const LOGIN: Duration = Duration::from_secs(420);
 
+/// The jobs' names in the journal, as journalctl takes them.
+pub const JOBS: &str = "-t tool-ingest-sync -t tool-dist-export -t tool-backup-export -t tool-snapshot";
+
 /// What the cases work with.
 pub struct Lab {
     /// The image's files, without their endings.
@@ -119,16 +122,9 @@ impl Lab {
     /// What the product wrote to the journal since the last question: what an operator would read.
     pub fn news(&mut self) -> String {
         let Some((_, shell)) = self.machine.as_mut() else { return String::new() };
-        let names = [
-            "toolmaster",
-            "raspi-server",
-            "tool-ingest-sync",
-            "tool-dist-export",
-            "tool-backup-export",
-            "tool-snapshot",
-        ];
-        let names: String = names.iter().map(|name| format!(" -t {name}")).collect();
-        let ask = format!("journalctl -b -q --no-pager -o short-iso --cursor-file=/run/vm-test.cursor{names}");
+        let ask = format!(
+            "journalctl -b -q --no-pager -o short-iso --cursor-file=/run/vm-test.cursor {JOBS} -t toolmaster -t raspi-server"
+        );
         shell.run(&ask).unwrap_or_else(|error| error)
     }
 

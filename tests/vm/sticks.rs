@@ -136,49 +136,50 @@ pub fn completed(shell: &mut Shell) -> Outcome<()> {
         .map(drop)
 }
 
+/// A stick's visit: its job, what is looked at then, the operator's unmounting, and out.
+fn visit(lab: &mut Lab, role: &Role, stick: &Path, look: impl FnOnce(&mut Shell) -> Outcome<()>) -> Outcome<()> {
+    let (vm, shell) = lab.machine()?;
+    let mark = mark(shell)?;
+    vm.plug("stick", stick)?;
+    finished(shell, role, &mark)?;
+    look(shell)?;
+    shell.run(&format!("sudo umount {}", role.place))?;
+    vm.pull("stick")?;
+    completed(shell)
+}
+
 fn ingest(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
     let text = format!("ハンマー,{} {}", fs.name(), layout.name());
     let stick = ingest_stick(lab, "stick", fs, layout, &text)?;
-    let (vm, shell) = lab.machine()?;
-    let mark = mark(shell)?;
-    vm.plug("stick", &stick)?;
-    finished(shell, &INGEST, &mark)?;
-    same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
-    same(shell, &format!("/srv/rpi-server/{DRAWING}"), &format!("図面 {text}"))?;
-    same(shell, &format!("/mnt/physusb/{CSV}"), &text)?;
-    let modes = shell.run(&format!("stat -c '%a %U' '/srv/rpi-server/{CSV}'"))?;
-    check(modes == "644 root", modes)?;
-    let logs = shell.run("cd /srv/rpi-server/logs && stat -c '%a %U:%G' . usb_ingest.log jobs.jsonl")?;
-    check(logs == "2755 root:adm\n640 root:adm\n640 root:adm", logs)?;
-    shell.run("umount /mnt/physusb")?;
-    vm.pull("stick")?;
-    completed(shell)
+    visit(lab, &INGEST, &stick, |shell| {
+        same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
+        same(shell, &format!("/srv/rpi-server/{DRAWING}"), &format!("図面 {text}"))?;
+        same(shell, &format!("/mnt/physusb/{CSV}"), &text)?;
+        let modes = shell.run(&format!("stat -c '%a %U' '/srv/rpi-server/{CSV}'"))?;
+        check(modes == "644 root", modes)?;
+        let logs = shell.run("cd /srv/rpi-server/logs && stat -c '%a %U:%G' . usb_ingest.log jobs.jsonl")?;
+        check(logs == "2755 root:adm\n640 root:adm\n640 root:adm", logs)
+    })
 }
 
 fn dist(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
     let stick = empty_stick(lab, &DIST, "stick", fs, layout)?;
-    let (vm, shell) = lab.machine()?;
-    let mark = mark(shell)?;
-    vm.plug("stick", &stick)?;
-    finished(shell, &DIST, &mark)?;
-    shell.run("for d in master docviewer; do diff -r /srv/rpi-server/$d /mnt/physusb/$d || exit; done")?;
-    shell.run("umount /mnt/physusb")?;
-    vm.pull("stick")?;
-    completed(shell)
+    visit(lab, &DIST, &stick, |shell| {
+        let equal = "for d in master docviewer; do diff -r /srv/rpi-server/$d /mnt/physusb/$d || exit; done";
+        shell.run(equal).map(drop)
+    })
 }
 
 fn backup(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
     let stick = empty_stick(lab, &BACKUP, "stick", fs, layout)?;
-    let (vm, shell) = lab.machine()?;
-    let mark = mark(shell)?;
-    vm.plug("stick", &stick)?;
-    finished(shell, &BACKUP, &mark)?;
-    shell.run("cd /mnt/backup && sha256sum -c *_full.tar.zst.sha256")?;
-    let listed = shell.run("tar --zstd -tf /mnt/backup/20*_full.tar.zst")?;
-    check(listed.contains("工具一覧.csv") && listed.contains("db/pg_dump.sql"), format!("in the archive:\n{listed}"))?;
-    shell.run("sudo umount /mnt/backup")?;
-    vm.pull("stick")?;
-    completed(shell)
+    visit(lab, &BACKUP, &stick, |shell| {
+        shell.run("cd /mnt/backup && sha256sum -c *_full.tar.zst.sha256")?;
+        let listed = shell.run("tar --zstd -tf /mnt/backup/20*_full.tar.zst")?;
+        check(
+            listed.contains("工具一覧.csv") && listed.contains("db/pg_dump.sql"),
+            format!("in the archive:\n{listed}"),
+        )
+    })
 }
 
 fn site_program(lab: &mut Lab) -> Outcome<()> {
