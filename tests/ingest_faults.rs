@@ -130,6 +130,28 @@ fn a_stick_with_write_errors_fails_the_run_and_a_sound_one_finishes_it() {
 }
 
 #[test]
+fn an_unreadable_record_of_the_common_state_never_makes_an_edit_lose() {
+    let (server, stick) = in_step();
+    stick.edit(|root| {
+        root.sub("master").file("a.csv", "edited on the PC", ago(60));
+    });
+    // Nobody has touched meta.json: only the record says on which side the edit was made.
+    let old = server.master().files();
+    let records = std::fs::read_dir(server.path(".toolmaster/sticks")).unwrap().next().unwrap().unwrap().path();
+    let record = records.join("master.base");
+    let path = record.to_str().unwrap();
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "inject=read:error=EIO"];
+    let run = server.run(&stick).through(&strace).start().wait();
+    run.ended(1);
+    assert!(run.stderr.contains("master.base: Input/output error"), "{run}");
+    assert_eq!(server.master().files(), old, "{run}");
+    assert!(stick.read(|root| root.sub("master").files())["a.csv"].contains("edited on the PC"), "{run}");
+
+    server.run(&stick).done();
+    assert!(server.master().files()["a.csv"].contains("edited on the PC"));
+}
+
+#[test]
 fn a_signal_ends_the_run_with_1_and_unmounts_the_stick() {
     for signal in [Signal::TERM, Signal::INT] {
         let (server, stick) = in_step();

@@ -233,14 +233,21 @@ pub fn write_stick_manifest(records: &Records, state: State, file: File, shown: 
     writer.finish().and_then(|file| file.sync_all()).map_err(fail)
 }
 
-/// Opens a record if it is there and sound from end to end. One that is not (a disk fault) counts as absent.
+/// Opens a record if it is there and sound from end to end. One that is torn counts as absent. One that the disk does not
+/// give now is an error: without it an edit on the stick would look like the server's older state, and lose against it.
 fn open_sound(dir: &Dir, name: &[u8]) -> Result<Option<Stream>> {
     let Some((file, _)) = dir.read_if_there(name)? else {
         return Ok(None);
     };
-    if let Err(error) = manifest::check(file) {
-        warn!("{} is not used: {error}", dir.shown(name));
-        return Ok(None);
+    match manifest::check(file) {
+        Ok(_) => {}
+        Err(source) if source.raw_os_error().is_some() => {
+            return Err(Error::Unreadable { path: dir.shown(name), source });
+        }
+        Err(error) => {
+            warn!("{} is not used: {error}", dir.shown(name));
+            return Ok(None);
+        }
     }
     let (file, _) = dir.read(name)?;
     Stream::new(file, dir.shown(name), b"").map(Some)
