@@ -173,6 +173,16 @@ fn what_a_cut_between_two_names_left_is_finished() {
     rotate(&site);
     assert_eq!(names(&site), ["mirror_diff-20990131023000.log.gz"]);
     assert_eq!(lines(&site, "mirror_diff"), [("a".to_owned(), 1), ("b".to_owned(), 1)].into());
+
+    // Between the exchange and the new name, and before the exchange.
+    write(&site, ".mirror_diff.log.new", "c\n");
+    write(&site, "mirror_diff.log", "");
+    write(&site, ".mirror_requests.log.new", "");
+    write(&site, "mirror_requests.log", "d\n");
+    rotate(&site);
+    assert!(!names(&site).iter().any(|name| name.starts_with('.')), "{:?}", names(&site));
+    assert_eq!(lines(&site, "mirror_diff").len(), 3);
+    assert_eq!(lines(&site, "mirror_requests"), [("d".to_owned(), 1)].into());
 }
 
 #[test]
@@ -219,12 +229,15 @@ fn killed_at_every_call() {
             let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
             let strace = ["strace", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
             let run = site.mirrorctl("rotate").through(&strace).start().wait();
+            for log in ["mirror_diff.log", "mirror_requests.log"] {
+                assert!(logs(&site).join(log).exists(), "{call} {number}: nobody can write to {log}: {run}");
+            }
             rotate(&site);
             let what = format!("{call} {number}: {:?} {run}", names(&site));
             assert_eq!(lines(&site, "mirror_diff"), [("a".to_owned(), 1), ("b".to_owned(), 1)].into(), "{what}");
             assert_eq!(lines(&site, "mirror_requests"), [("c".to_owned(), 1)].into(), "{what}");
             assert!(
-                !names(&site).iter().any(|name| name.ends_with("tmp") || name.contains('-') && name.ends_with(".log")),
+                !names(&site).iter().any(|name| name.starts_with('.') || name.contains('-') && name.ends_with(".log")),
                 "{what}"
             );
             if run.code.is_some_and(|code| code <= 128) {

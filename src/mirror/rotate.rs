@@ -1,5 +1,6 @@
-//! Rotates `mirror_requests.log` and `mirror_diff.log` (SPEC 9). A log is renamed, so that whoever has it open goes on
-//! writing into the renamed file; that one is compressed once nobody has it open, now or at a later rotation.
+//! Rotates `mirror_requests.log` and `mirror_diff.log` (SPEC 9). A log is exchanged with an empty one and renamed, so that
+//! whoever has it open goes on writing into the renamed file; that one is compressed once nobody has it open, now or at a
+//! later rotation.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,24 +22,40 @@ const NEXT: &str = "ログディレクトリの所有者と空き容量を確認
 
 /// Gives each log that is not empty a name with the time. To be called while no comparison writes.
 ///
+/// The next log is made first and exchanged with the full one, so that a log by the usual name is always there: its owner
+/// and mode are what lets others write to it.
+///
 /// # Errors
-/// `Io`.
+/// `Io`; the next rotation finishes the work.
 pub fn rename(dir: &Dir, clock: Clock) -> Result<()> {
     for log in LOGS {
-        let name = format!("{log}.log");
+        let (name, next) = (format!("{log}.log"), format!(".{log}.log.new"));
+        give_time(dir, log, &next, clock)?;
         let Some(entry) = dir.look(name.as_bytes())?.filter(|entry| entry.kind == Kind::File && entry.size > 0) else {
             info!("{name}: 記録がないので、そのままです");
             continue;
         };
-        let to = free_name(dir, log, clock)?;
-        dir.rename_new(name.as_bytes(), dir, to.as_bytes())?;
-        // A writer that may not make files here finds one. If it was quicker, its own is as good.
-        if let Ok(file) = dir.create(name.as_bytes(), 0o600) {
-            let _ = set_owner_mode(&file, Some(entry.owner), entry.mode);
-        }
-        info!("{name} → {to}");
+        let file = dir.create(next.as_bytes(), 0o600)?;
+        set_owner_mode(&file, Some(entry.owner), entry.mode)
+            .map_err(|error| Error::io("change", &dir.path_of(next.as_bytes()), error))?;
+        dir.exchange(next.as_bytes(), dir, name.as_bytes())?;
+        give_time(dir, log, &next, clock)?;
     }
     dir.sync()
+}
+
+/// Gives what was exchanged its name. A run that was cut off before it had exchanged left an empty one, which goes.
+fn give_time(dir: &Dir, log: &str, next: &str, clock: Clock) -> Result<()> {
+    match dir.look(next.as_bytes())? {
+        Some(Entry { kind: Kind::File, size: 1.., .. }) => {
+            let to = free_name(dir, log, clock)?;
+            dir.rename_new(next.as_bytes(), dir, to.as_bytes())?;
+            info!("{log}.log → {to}");
+            Ok(())
+        }
+        Some(_) => dir.remove(next.as_bytes()),
+        None => Ok(()),
+    }
 }
 
 /// A name that neither a log nor a compressed one has: this second's, or the next free one's.
