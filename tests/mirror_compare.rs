@@ -361,6 +361,20 @@ fn torn_logs_and_a_torn_counter_are_repaired() {
     assert_eq!(counter(&site), "0\n");
 }
 
+#[test]
+fn differences_that_cannot_be_recorded_are_told_with_the_reason() {
+    let site = site();
+    fs::create_dir(site.server.path("logs/mirror_diff.log")).unwrap();
+    mirror(&site).psql("DELETE FROM part_locations WHERE order_code = 'OC-1'");
+    let run = site.compare().fails(2);
+    assert!(run.stderr.contains("差分 1 件"), "{run}");
+    assert!(run.stderr.contains("mirror_diff.log: Is a directory"), "{run}");
+    assert!(!run.stderr.contains("差分を確認する"), "nothing sends anybody to a log without the differences: {run}");
+    let lines = records(&site, "mirror_status.log");
+    assert_eq!((lines.len(), lines[0]["status"].as_str()), (1, Some("DIFF")));
+    assert_eq!(counter(&site), "0\n");
+}
+
 /// Kills a run at each of its calls that change something, in turn. Every line of the logs stays whole but for the last, the
 /// counter is one of the two, and the next run makes all of it right.
 fn killed_everywhere(equal: bool) {

@@ -11,7 +11,7 @@ use super::{Env, Report, mirror_config};
 use crate::error::{Error, Result};
 use crate::mirror::compare::{Counts, Difference, Side, Trouble, compare};
 use crate::mirror::db;
-use crate::mirror::record::{DIFF_LOG, Differences, Records};
+use crate::mirror::record::{Differences, Records};
 use crate::settings::pg_uri::PgUri;
 
 /// Compare the primary and the mirror database and record the result.
@@ -136,10 +136,19 @@ fn recorded(databases: &[PgUri; 2], env: &Env, records: &Records, report: &mut R
         }
         "DIFF" => {
             records.set_streak(0)?;
-            if let Err(error) = records.append_differences(differences) {
-                error!("{DIFF_LOG}: {error}");
-            }
+            let kept = records.append_differences(differences);
             records.append_status(&json)?;
+            if let (Err(lost), Err(Error::Different { why, .. })) = (kept, &result) {
+                info!("{json}");
+                let lost = match lost {
+                    Error::Io { path, source, .. } => format!("{path}: {source}"),
+                    other => other.to_string(),
+                };
+                let why = format!("{why}。内容は記録できません: {lost}");
+                return Err(Error::Different {
+                    why, next: "空き容量とログディレクトリを確認して、もう一度実行する"
+                });
+            }
         }
         // The error itself says more than that it could not be recorded.
         _ => records.append_status(&json).unwrap_or_else(|error| error!("{error}")),

@@ -105,7 +105,7 @@ pub struct Program<'a> {
 pub struct Ended {
     /// Its exit status.
     pub status: ExitStatus,
-    /// The last of what it said on stderr, safe to print, without the secret.
+    /// The last of what it said on stderr, safe to print, without the secret; the status of one that failed without a word.
     pub words: String,
     /// Its output, where that was asked for.
     pub text: Vec<u8>,
@@ -183,7 +183,9 @@ impl<'a> Program<'a> {
         if status.success() {
             return Ok(());
         }
-        Err(Error::Failed { why: format!("{shown} failed ({status}): {words}"), next })
+        let status = status.to_string();
+        let said = if words == status { String::new() } else { format!(": {words}") };
+        Err(Error::Failed { why: format!("{shown} failed ({status}){said}"), next })
     }
 
     /// Runs it to its end.
@@ -224,7 +226,7 @@ impl<'a> Program<'a> {
             Some(_) => text.recv_timeout(GRACE).ok().flatten().ok_or_else(|| failed("says too much".to_owned()))?,
             None => Vec::new(),
         };
-        Ok(Ended { status, words: shown_words(&words, secret), text })
+        Ok(Ended { status, words: reason(status, &words, secret), text })
     }
 }
 
@@ -303,6 +305,12 @@ fn last_words(mut stderr: impl Read) -> Vec<u8> {
     kept
 }
 
+/// Why a program ended badly: its last words, or what ended it where it could say none.
+fn reason(status: ExitStatus, words: &[u8], secret: Option<&str>) -> String {
+    let words = shown_words(words, secret);
+    if words.is_empty() && !status.success() { status.to_string() } else { words }
+}
+
 /// The last words without the secret, on one line.
 fn shown_words(words: &[u8], secret: Option<&str>) -> String {
     let text = String::from_utf8_lossy(words);
@@ -337,6 +345,16 @@ mod tests {
         let text = sh(script, LIMIT).secret(Some("secret")).run().unwrap_err().to_string();
         assert!(text.contains("x *** x ***") && !text.contains("secr") && !text.contains("ecret"), "{text}");
         assert!(text.len() < LAST_WORDS + 100);
+    }
+
+    #[test]
+    fn one_that_says_nothing_has_a_reason_too() {
+        let words = |script| sh(script, LIMIT).end().unwrap().words;
+        assert_eq!(words("kill -9 $$"), "signal: 9 (SIGKILL)");
+        assert_eq!(words("exit 3"), "exit status: 3");
+        assert_eq!(words("exit 0"), "");
+        let error = sh("kill -9 $$", LIMIT).run().unwrap_err().to_string();
+        assert_eq!(error.matches("SIGKILL").count(), 1, "{error}");
     }
 
     #[test]
