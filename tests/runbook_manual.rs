@@ -167,5 +167,9 @@ fn what_the_manual_way_puts_there_works_and_its_way_back_takes_away() {
     let left: Vec<_> = after.iter().filter(|(path, what)| before.get(*path) != Some(*what)).collect();
     assert!(left.is_empty() && before.len() == after.len(), "{left:?}");
     assert!(checkout.server.path(".toolmaster/provisioned").is_file(), "the data stays");
-    assert!(checkout.asked().contains("systemctl disable --now tool-snapshot.timer tool-restore-drill.timer\n"));
+    assert!(
+        checkout
+            .asked()
+            .contains("systemctl disable --now tool-snapshot.timer tool-restore-drill.timer mirror-compare.timer\n")
+    );
 }

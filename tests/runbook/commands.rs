@@ -16,12 +16,13 @@ use crate::read;
 /// Programs that are not ours, and the words that they may be given in a page beside paths: whoever writes another one
 /// has looked at it and adds it here.
 const OTHERS: &[(&str, &[&str])] = &[
-    ("apt", &["install", "remove", "--no-install-recommends", "--allow-downgrades"]),
+    ("apt", &["install", "remove", "purge", "--no-install-recommends", "--allow-downgrades"]),
     ("cat", &[]),
     ("cd", &["~/RaspberryPiServer"]),
     ("chmod", &["644", "755"]),
     ("cp", &["-p"]),
     ("docker", &["logs", "postgres", "--tail", "50"]),
+    ("dpkg", &["--configure", "-a"]),
     ("git", &["fetch", "origin", "checkout", "main", "pull", "--ff-only"]),
     ("install", &["-D", "-m", "644", "755"]),
     ("journalctl", &["-u", "-t", "-n", "-f", "5", "20", "50", "--since", "1 day ago"]),
