@@ -22,7 +22,7 @@ make_root() {
   chmod 755 "$WORK"
 
   in_emulation mmdebstrap --quiet --variant=custom --arch=arm64 --skip=setup,update,cleanup --format=tar \
-    --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" \
+    --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$TARGET_BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" \
     --customize-hook="upload '$WORK/toolmaster.deb' /toolmaster.deb" \
     --customize-hook="tar-in '$WORK/overlay.tar' /" \
     --customize-hook="sh '$WORK/customize.sh' \"\$1\"" \
