@@ -9,13 +9,13 @@ use std::io::Write;
 use std::path::Path;
 
 use argh::FromArgs;
-use log::info;
+use log::{info, warn};
 
 use super::Env;
 use crate::dataset::server::{PROVISIONED, Server};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, set_owner_mode};
-use crate::os::{mount, random};
+use crate::os::{eeprom, mount, random};
 use crate::snapshot::client::PASSWORD_FILE;
 
 /// Where the package keeps what is copied to the server.
@@ -51,6 +51,9 @@ pub struct Args {
 pub fn run(args: &Args, env: &Env) -> Result<()> {
     if args.container {
         return container::load(Path::new(SHARE));
+    }
+    if let Some(warning) = eeprom::warning() {
+        warn!("{warning}");
     }
     let root = &env.settings.server_root;
     check_data_disk(root)?;

@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod block;
 pub mod dir;
 pub mod disk;
+pub mod eeprom;
 pub mod entry;
 pub mod jobs;
 pub mod journal;
