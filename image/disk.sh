@@ -1,33 +1,5 @@
 # shellcheck shell=bash
-# Kernel, initrd and the disk: file systems made from tar files, put into a sparse file. No mount, no loop device, no root.
-
-# Kernel and initrd, beside the image for QEMU's direct boot and on the FAT partition.
-make_boot_files() {
-  local tree=$WORK/initrd modules=$WORK/modules version module file
-  mkdir -p "$modules" "$tree"/{bin,lib,modules}
-  tar -C "$modules" -xf "$ROOT" --wildcards './usr/lib/modules' './boot/vmlinuz-*' './usr/bin/busybox' './usr/sbin/findfs' \
-    './usr/lib/ld-linux-aarch64.so.1' './usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1' './usr/lib/aarch64-linux-gnu/libblkid.so.1*' \
-    './usr/lib/aarch64-linux-gnu/libc.so.6'
-  ln -s usr/lib "$modules/lib"
-  version=$(ls "$modules/usr/lib/modules")
-  cp "$modules/usr/bin/busybox" "$modules/usr/sbin/findfs" "$tree/bin/"
-  cp -L "$modules/usr/lib/aarch64-linux-gnu/"{ld-linux-aarch64.so.1,libblkid.so.1,libc.so.6} "$tree/lib/"
-  install -m 755 image/initrd/init "$tree/init"
-  while read -r module; do
-    modprobe -d "$modules" -S "$version" --show-depends "$module" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
-  done < <(grep -vE '^(#|$)' image/initrd/modules) | awk '!seen[$0]++' >"$WORK/insmod"
-  while read -r file; do
-    module=${file##*/}
-    module=${module%.xz}
-    if [ "$file" = "${file%.xz}" ]; then cp "$file" "$tree/modules/$module"; else xz -dc "$file" >"$tree/modules/$module"; fi
-    echo "$module"
-  done <"$WORK/insmod" >"$tree/modules/order"
-  find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-  (cd "$tree" && find . | LC_ALL=C sort | cpio --quiet --reproducible -o -H newc -R 0:0) | gzip -n9 >"$OUT/toolmaster-$TARGET.initrd"
-  # The kernel is a compressed EFI program; QEMU takes it as it is.
-  cp "$modules/boot/vmlinuz-$version" "$OUT/toolmaster-$TARGET.kernel"
-  printf 'root=PARTUUID=%s ro quiet\n' "${ROOT_PARTUUID,,}" >"$OUT/toolmaster-$TARGET.cmdline"
-}
+# The disk: file systems made from tar files and folders, put into a sparse file. No mount, no loop device, no root.
 
 make_disk() {
   local image=$WORK/disk.img mib=$((1024 * 1024)) boot_at=$ALIGN root_at data_at
@@ -67,18 +39,20 @@ data_tar() {
   tar -C "$WORK/data" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf "$1" .
 }
 
+# make_boot_partition FILE: what the target's make_boot_files put into $WORK/boot. Folders and files by name in sorted order,
+# for the order of a folder's entries is part of the partition's bytes.
 make_boot_partition() {
-  local file directory=$WORK/boot
-  mkdir "$directory"
-  cp "$OUT/toolmaster-$TARGET.kernel" "$directory/vmlinuz"
-  cp "$OUT/toolmaster-$TARGET.initrd" "$directory/initrd"
-  cp "$OUT/toolmaster-$TARGET.cmdline" "$directory/cmdline.txt"
-  touch -d "@$SOURCE_DATE_EPOCH" "$directory"/*
+  local path
+  find "$WORK/boot" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
   truncate -s "${BOOT_SIZE}M" "$1"
   tool mkfs.vfat --invariant -F 32 -s 1 -n bootfs -i "$BOOT_SERIAL" "$1" >/dev/null
-  for file in "$directory"/*; do
-    TZ=UTC MTOOLS_SKIP_CHECK=1 tool mcopy -m -i "$1" "$file" "::/${file##*/}"
-  done
+  while read -r path; do
+    if [ -d "$WORK/boot/$path" ]; then
+      TZ=UTC MTOOLS_SKIP_CHECK=1 tool mmd -i "$1" "::/$path"
+    else
+      TZ=UTC MTOOLS_SKIP_CHECK=1 tool mcopy -m -i "$1" "$WORK/boot/$path" "::/$path"
+    fi
+  done < <(cd "$WORK/boot" && find . -mindepth 1 -printf '%P\n' | LC_ALL=C sort)
 }
 
 # What this image is made of, for whoever finds it later.
@@ -87,11 +61,11 @@ make_manifest() {
 {
   "image": "toolmaster-$TARGET.img",
   "target": "$TARGET",
-  "suite": "$SUITE",
+  "suite": "$SUITE",${MANIFEST_MORE-}
   "source_date_epoch": $SOURCE_DATE_EPOCH,
   "package": "$(basename "$DEB")",
   "package_sha256": "$(sha256sum "$DEB" | cut -d ' ' -f 1)",
-  "kernel_sha256": "$(sha256sum "$OUT/toolmaster-$TARGET.kernel" | cut -d ' ' -f 1)",
+  "kernel_sha256": "$(sha256sum "$KERNEL" | cut -d ' ' -f 1)",
   "container": "$(<"$CONTAINER/postgres.id")",
   "container_source": "$CONTAINER_SOURCE",
   "container_bytes": $(stat -c %s "$CONTAINER/postgres.tar.zst")

@@ -11,6 +11,7 @@ make_root() {
   ROOT=$WORK/root.tar
   mkdir -p "$WORK/overlay/usr/share/toolmaster/container" "$WORK/overlay/boot/firmware"
   cp -R image/overlay/. "$WORK/overlay/"
+  [ ! -d "image/$TARGET/overlay" ] || cp -R "image/$TARGET/overlay/." "$WORK/overlay/"
   cp "$CONTAINER/postgres.tar.zst" "$CONTAINER/postgres.id" "$WORK/overlay/usr/share/toolmaster/container/"
   with_ids image/fstab >"$WORK/overlay/etc/fstab"
   mkdir -p "$WORK/overlay/usr/lib/udev/rules.d"
