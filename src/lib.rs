@@ -62,6 +62,7 @@ enum Command {
     Provision(cmd::provision::Args),
     Mirror(cmd::mirror::Args),
     MirrorCompare(cmd::mirror_compare::Args),
+    Status(cmd::status::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -127,7 +128,16 @@ fn understand(called: &OsString, args: impl Iterator<Item = OsString>) -> Result
 /// Runs a command; its error is the last line, whatever else was said.
 fn run(command: &Command) -> u8 {
     let clock = Clock::read();
-    let settings = match Settings::read(|name| std::env::var(name).ok()) {
+    let units = match command {
+        Command::Status(_) => cmd::status::settings_of_units(),
+        _ => Ok(Vec::new()),
+    };
+    let of_units = |name: &str, units: &[(String, String)]| {
+        units.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+    };
+    let settings =
+        units.and_then(|units| Settings::read(|name| std::env::var(name).ok().or_else(|| of_units(name, &units))));
+    let settings = match settings {
         Ok(settings) => settings,
         Err(error) => {
             journal::start("toolmaster", clock, None);
@@ -142,7 +152,9 @@ fn run(command: &Command) -> u8 {
         Command::Backup(args) => ("tool-backup-export", Some("usb_backup.log").filter(|_| !args.dry_run)),
         Command::Snapshot(args) => ("tool-snapshot", Some("snapshot.log").filter(|_| !args.dry_run)),
         Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.check)),
-        Command::Stick(_) | Command::Clock(_) | Command::Log(_) | Command::Provision(_) => ("toolmaster", None),
+        Command::Stick(_) | Command::Clock(_) | Command::Log(_) | Command::Provision(_) | Command::Status(_) => {
+            ("toolmaster", None)
+        }
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
         Command::Mirror(_) => ("mirrorctl", None),
@@ -165,6 +177,7 @@ fn run(command: &Command) -> u8 {
         Command::Provision(args) => cmd::provision::run(args, &env),
         Command::Mirror(args) => cmd::mirror::run(args, &env),
         Command::MirrorCompare(args) => cmd::mirror_compare::run(args, &env),
+        Command::Status(args) => cmd::status::run(args, &env),
     };
     match result {
         Ok(()) => 0,

@@ -49,6 +49,23 @@ pub struct Settings {
     pub pg_uri: Option<PgUri>,
     /// `MIRRORCTL_CONFIG`: the mirror's configuration.
     pub mirror_config: PathBuf,
+    /// `STATUS_…`: from where on `status` calls something bad.
+    pub thresholds: Thresholds,
+}
+
+/// From where on `status` calls something bad.
+#[derive(Clone, Debug)]
+pub struct Thresholds {
+    /// `STATUS_SNAPSHOT_HOURS`: the newest snapshot's age.
+    pub snapshot_hours: u32,
+    /// `STATUS_BACKUP_DAYS`: the last backup's age.
+    pub backup_days: u32,
+    /// `STATUS_DRILL_DAYS`: the last restore drill's age.
+    pub drill_days: u32,
+    /// `STATUS_FREE_PERCENT`: room on the data disk.
+    pub free_percent: u32,
+    /// `STATUS_MIRROR_NIGHTS`: so many nights without a difference are wanted.
+    pub mirror_nights: u32,
 }
 
 /// The label that each kind of stick carries.
@@ -93,6 +110,13 @@ impl Settings {
             require_enrolled: number("REQUIRE_ENROLLED", var("REQUIRE_ENROLLED"), 0, 0, 1)? == 1,
             pg_uri: var("PG_URI").map(|uri| database("PG_URI", &uri)).transpose()?,
             mirror_config: path("MIRRORCTL_CONFIG", PathBuf::from("/etc/mirrorctl/config.json"))?,
+            thresholds: Thresholds {
+                snapshot_hours: number("STATUS_SNAPSHOT_HOURS", var("STATUS_SNAPSHOT_HOURS"), 26, 1, 8760)?,
+                backup_days: number("STATUS_BACKUP_DAYS", var("STATUS_BACKUP_DAYS"), 35, 1, 3650)?,
+                drill_days: number("STATUS_DRILL_DAYS", var("STATUS_DRILL_DAYS"), 15, 1, 3650)?,
+                free_percent: number("STATUS_FREE_PERCENT", var("STATUS_FREE_PERCENT"), 10, 0, 99)?,
+                mirror_nights: number("STATUS_MIRROR_NIGHTS", var("STATUS_MIRROR_NIGHTS"), 14, 1, 365)?,
+            },
             server_root,
         })
     }

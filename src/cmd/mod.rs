@@ -16,6 +16,7 @@ pub mod replace;
 pub mod restore;
 pub mod restore_drill;
 pub mod snapshot;
+pub mod status;
 pub mod stick;
 pub mod undo;
 pub mod verdict;

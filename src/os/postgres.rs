@@ -75,7 +75,15 @@ impl<'a> Client<'a> {
     /// # Errors
     /// `Failed`, `Interrupted`.
     pub fn ask(&self, question: &str) -> Result<Vec<String>> {
-        let ended = self.asked(question, false)?;
+        self.ask_within(question, QUESTION)
+    }
+
+    /// As [`Client::ask`], with a time limit of its own.
+    ///
+    /// # Errors
+    /// `Failed`, `Interrupted`.
+    pub fn ask_within(&self, question: &str, limit: Duration) -> Result<Vec<String>> {
+        let ended = self.asked(question, limit, false)?;
         self.check(&ended)?;
         Ok(String::from_utf8_lossy(&ended.text).lines().map(str::to_owned).collect())
     }
@@ -85,14 +93,14 @@ impl<'a> Client<'a> {
     /// # Errors
     /// `Failed`.
     pub fn tell(&self, statement: &str) -> Result<()> {
-        let ended = self.asked(statement, true)?;
+        let ended = self.asked(statement, QUESTION, true)?;
         self.check(&ended)
     }
 
-    fn asked(&self, question: &str, despite_signals: bool) -> Result<Ended> {
+    fn asked(&self, question: &str, limit: Duration, despite_signals: bool) -> Result<Ended> {
         let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--file=-"];
         let arguments = [&arguments[..], &["--variable=ON_ERROR_STOP=1"]].concat();
-        let program = self.program(&arguments, QUESTION).variable("PGCLIENTENCODING", "UTF8");
+        let program = self.program(&arguments, limit).variable("PGCLIENTENCODING", "UTF8");
         let program = program.input(process::Input::text(question)).output(Output::Text(MAX_ANSWER));
         if despite_signals { program.despite_signals() } else { program }.end()
     }
@@ -120,7 +128,7 @@ impl<'a> Client<'a> {
     pub fn wait(&self) -> Result<()> {
         let start = Instant::now();
         loop {
-            let ended = self.asked("SELECT 1;", false)?;
+            let ended = self.asked("SELECT 1;", QUESTION, false)?;
             if ended.status.success() {
                 return Ok(());
             }

@@ -30,6 +30,16 @@ pub fn is_active(unit: &str) -> Result<bool> {
     Ok(matches!(ended.text.trim_ascii(), b"active" | b"activating" | b"reloading"))
 }
 
+/// The units that have failed; nothing where there is no systemd.
+pub fn failed_units() -> Option<Vec<String>> {
+    let systemctl = process::find("systemctl")?;
+    let arguments = ["list-units", "--failed", "--plain", "--no-legend", "--no-pager"];
+    let program = Program::new(&systemctl, &arguments, LIMIT, "look at it with \"systemctl --failed\"");
+    let ended = program.output(Output::Text(1 << 20)).end().ok().filter(|ended| ended.status.success())?;
+    let text = String::from_utf8_lossy(&ended.text).into_owned();
+    Some(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
 /// Whether this is a unit's main process: what it runs is confined like itself.
 pub fn is_unit() -> bool {
     // systemd.exec(5); a child of such a process inherits the variable, but not the number.

@@ -1,0 +1,322 @@
+//! What is looked at, in the order in which it is shown. Nothing here changes anything.
+
+use std::time::Duration;
+
+use super::super::{Env, mirror_config};
+use super::runs::{Run, Runs};
+use super::{Line, Verdict};
+use crate::clock::{Clock, DAY};
+use crate::dataset::Dataset;
+use crate::dataset::history;
+use crate::dataset::server::Server;
+use crate::error::{Error, Result};
+use crate::mirror::record::Records;
+use crate::mirror::timer;
+use crate::os::dir::Dir;
+use crate::os::postgres::Client;
+use crate::os::systemd;
+use crate::settings::Thresholds;
+use crate::snapshot::{client, generation};
+use crate::text::Bytes;
+
+const HOUR: i64 = 3600;
+const TIMERS: [&str; 2] = ["tool-snapshot.timer", "tool-restore-drill.timer"];
+/// A database that is up answers at once.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// What is found of one thing: a verdict, how it is, and what to do.
+type Found = (Verdict, String, String);
+
+fn good(text: impl Into<String>) -> Found {
+    (Verdict::Good, text.into(), String::new())
+}
+
+fn bad(text: impl Into<String>, next: impl Into<String>) -> Found {
+    (Verdict::Bad, text.into(), next.into())
+}
+
+fn off(text: impl Into<String>) -> Found {
+    (Verdict::Off, text.into(), String::new())
+}
+
+/// What the checks share.
+struct Facts<'a> {
+    env: &'a Env,
+    runs: Runs,
+    now: i64,
+    clock: Clock,
+    most: &'a Thresholds,
+}
+
+type Check = fn(&Facts<'_>) -> Result<Found>;
+
+const CHECKS: [(&str, &str, Check); 12] = [
+    ("data", "サーバのデータ", data),
+    ("ingest", "取り込み", ingest),
+    ("lost_edits", "採られなかった編集", lost_edits),
+    ("snapshot", "スナップショット", snapshot),
+    ("backup", "バックアップ", backup),
+    ("restore_drill", "戻す試験", restore_drill),
+    ("mirror", "ミラー比較", mirror),
+    ("disk", "ディスクの空き", disk),
+    ("database", "データベース", database),
+    ("timers", "タイマー", timers),
+    ("units", "失敗した作業", failed_units),
+    ("clock", "時計", clock),
+];
+
+/// All lines. What can't be looked at is a line too: nobody may take silence for health.
+pub fn all(env: &Env) -> Vec<Line> {
+    let facts = Facts {
+        env,
+        runs: Runs::read(&env.settings.log_dir),
+        now: env.clock.now(),
+        clock: env.clock,
+        most: &env.settings.thresholds,
+    };
+    CHECKS
+        .iter()
+        .map(|(key, name, check)| {
+            let (verdict, text, next) = check(&facts).unwrap_or_else(|error| unknown(&error));
+            Line { key, name, verdict, text, next }
+        })
+        .collect()
+}
+
+fn unknown(error: &Error) -> Found {
+    let said = error.to_string();
+    let (why, next) = said.split_once(" -> ").unwrap_or((&said, "sudo toolmaster status で確認する"));
+    bad(why, next)
+}
+
+impl Facts<'_> {
+    /// `2026-01-31T02:30:00+09:00(3 時間前)`.
+    fn when(&self, time: i64) -> String {
+        format!("{}({})", self.clock.log_time(time), age(self.now - time))
+    }
+
+    fn ended(&self, run: &Run) -> String {
+        run.ended().map_or_else(|| run.time.clone(), |time| self.when(time))
+    }
+}
+
+/// How long ago, for people.
+fn age(seconds: i64) -> String {
+    match seconds {
+        ..0 => "時計より先の時刻".to_owned(),
+        0..3600 => format!("{} 分前", seconds / 60),
+        3600..172_800 => format!("{} 時間前", seconds / HOUR),
+        _ => format!("{} 日前", seconds / DAY),
+    }
+}
+
+fn data(facts: &Facts<'_>) -> Result<Found> {
+    let server = Server::open(&facts.env.settings, true)?;
+    let mut empty = Vec::new();
+    for dataset in Dataset::ALL {
+        let filled = match server.dataset(dataset)? {
+            Some(dir) => generation::has_files(&dir)?,
+            None => false,
+        };
+        if !filled {
+            empty.push(dataset.name());
+        }
+    }
+    Ok(match empty[..] {
+        [] => good("master と docviewer があります"),
+        _ if facts.runs.last_done("ingest").is_none() => off("まだ取り込みがありません"),
+        _ => bad(format!("{} が空です", empty.join(" と ")), "undo/ かスナップショットから戻す(sudo toolmaster undo)"),
+    })
+}
+
+fn ingest(facts: &Facts<'_>) -> Result<Found> {
+    Ok(match (facts.runs.last("ingest"), facts.runs.last_done("ingest")) {
+        (Some(last), done) if !last.is_done() => {
+            let before = done.map(|run| format!("。最後に終わったのは {}", facts.ended(run))).unwrap_or_default();
+            failed(facts, last, &before)
+        }
+        (Some(last), _) => good(format!("{} {}", facts.ended(last), last.label.as_deref().unwrap_or_default())),
+        (None, _) => off("まだありません"),
+    })
+}
+
+/// A run that did not do its work, with its own words for what to do.
+fn failed(facts: &Facts<'_>, run: &Run, more: &str) -> Found {
+    let said = run.error.as_deref().unwrap_or_default();
+    let (why, next) = said.split_once(" -> ").unwrap_or((said, "ログを確認して、もう一度"));
+    bad(format!("{} は終わっていません({}): {why}{more}", facts.ended(run), run.result), next)
+}
+
+fn lost_edits(facts: &Facts<'_>) -> Result<Found> {
+    let server = Server::open(&facts.env.settings, true)?;
+    let mut unseen = 0;
+    if let Some(undo) = server.undo_if_there()? {
+        for dataset in Dataset::ALL {
+            let places = history::list(&undo, dataset)?;
+            unseen += places.iter().filter(|place| place.part.lost && !place.part.acknowledged).count();
+        }
+    }
+    Ok(match unseen {
+        0 => good("ありません"),
+        count => bad(
+            format!("{count} 回分あります"),
+            "sudo toolmaster undo で見て、要るものを写したら sudo toolmaster undo acknowledge all",
+        ),
+    })
+}
+
+fn snapshot(facts: &Facts<'_>) -> Result<Found> {
+    let next = "sudo tool-snapshot.sh。続くなら journalctl -u tool-snapshot.service -n 20";
+    let newest = match Dir::open_if_there(&facts.env.settings.snapshot_root)? {
+        Some(root) => generation::list(&root)?.pop(),
+        None => None,
+    };
+    let Some(newest) = newest else { return Ok(bad("1 つもありません", next)) };
+    let taken = newest.header.as_ref().and_then(|header| header.taken);
+    let taken = taken.or_else(|| facts.clock.of_dir_name(&newest.name)).unwrap_or(0);
+    let hours = i64::from(facts.most.snapshot_hours);
+    if facts.now - taken > hours * HOUR {
+        return Ok(bad(format!("{} が最後で、{hours} 時間より古い", facts.when(taken)), next));
+    }
+    Ok(match facts.runs.last("snapshot") {
+        Some(last) if !last.is_done() && last.ended().is_some_and(|ended| ended > taken) => {
+            failed(facts, last, &format!("。最後にできたのは {}", facts.when(taken)))
+        }
+        _ => good(facts.when(taken)),
+    })
+}
+
+fn backup(facts: &Facts<'_>) -> Result<Found> {
+    let days = i64::from(facts.most.backup_days);
+    let next = "TM-BACKUP を挿す";
+    let Some(done) = facts.runs.last_done("backup") else { return Ok(bad("まだ 1 つもありません", next)) };
+    let time = done.ended().unwrap_or(0);
+    if facts.now - time > days * DAY {
+        return Ok(bad(format!("{} が最後で、{days} 日より古い", facts.when(time)), next));
+    }
+    Ok(match facts.runs.last("backup") {
+        Some(last) if !last.is_done() => failed(facts, last, &format!("。最後にできたのは {}", facts.when(time))),
+        // It is read back from the medium before it counts.
+        _ => good(format!("{}、読み直して確認済み", facts.when(time))),
+    })
+}
+
+fn restore_drill(facts: &Facts<'_>) -> Result<Found> {
+    let days = i64::from(facts.most.drill_days);
+    let next = "sudo toolmaster restore-drill";
+    Ok(match facts.runs.last("restore-drill") {
+        None => off("まだありません(日曜 04:00)"),
+        Some(last) if !last.is_done() => failed(facts, last, ""),
+        Some(last) if facts.now - last.ended().unwrap_or(0) > days * DAY => {
+            bad(format!("{} が最後で、{days} 日より古い", facts.ended(last)), next)
+        }
+        Some(last) => good(facts.ended(last)),
+    })
+}
+
+/// The counter as `5 / 14`: so many nights without a difference, of those after which the old server can go.
+fn mirror(facts: &Facts<'_>) -> Result<Found> {
+    let path = &facts.env.settings.mirror_config;
+    if !path.exists() {
+        return Ok(off("使っていません"));
+    }
+    let config = mirror_config::read(path)?;
+    let enabled = timer::look([&config.timer]).is_some_and(|[timer]| timer.is_enabled());
+    if !enabled {
+        return Ok(off("使っていません"));
+    }
+    let streak = Records::new(&config, &facts.env.settings.log_dir).streak();
+    let counter = format!("OK {streak} / {}", facts.most.mirror_nights);
+    Ok(match facts.runs.last("mirror-compare") {
+        Some(last) if !last.is_done() => failed(facts, last, &format!("。{counter}")),
+        Some(last) if facts.now - last.ended().unwrap_or(0) > 26 * HOUR => {
+            bad(format!("{} が最後です。{counter}", facts.ended(last)), "mirrorctl status で確認する")
+        }
+        Some(last) => good(format!("{counter}、{}", facts.ended(last))),
+        None => off(format!("{counter}、まだ比べていません")),
+    })
+}
+
+fn disk(facts: &Facts<'_>) -> Result<Found> {
+    let root = Dir::open(&facts.env.settings.server_root)?;
+    let room = root.room()?;
+    let (free, all) = (room.f_bavail.saturating_mul(room.f_frsize), room.f_blocks.saturating_mul(room.f_frsize));
+    let percent = free.saturating_mul(100) / all.max(1);
+    let text = format!("{} / {}({percent} %)", Bytes(free), Bytes(all));
+    Ok(if percent < u64::from(facts.most.free_percent) {
+        bad(
+            format!("{text}、{} % より少ない", facts.most.free_percent),
+            "要らないファイルを消すか、大きい SSD に替える",
+        )
+    } else {
+        good(text)
+    })
+}
+
+fn database(facts: &Facts<'_>) -> Result<Found> {
+    let uri = client::database(&facts.env.settings, None)?;
+    let client = Client::psql(&uri)?;
+    Ok(match client.ask_within("SELECT 1", ANSWER) {
+        Ok(_) => good(format!("{uri} が答えます")),
+        Err(error) => {
+            let (_, why, _) = unknown(&error);
+            bad(why, "sudo systemctl restart raspi-server.service。続くなら sudo docker logs postgres --tail 50")
+        }
+    })
+}
+
+fn timers(_: &Facts<'_>) -> Result<Found> {
+    let Some(units) = timer::look(TIMERS) else { return Ok(off("systemd がありません")) };
+    let idle: Vec<&str> =
+        TIMERS.iter().zip(&units).filter(|(_, unit)| !unit.is_active()).map(|(name, _)| *name).collect();
+    Ok(if idle.is_empty() {
+        good("動いています")
+    } else {
+        let names = idle.join(" ");
+        bad(
+            format!("{names} が止まっています"),
+            format!("sudo systemctl unmask {names}、sudo systemctl enable --now {names}"),
+        )
+    })
+}
+
+fn failed_units(_: &Facts<'_>) -> Result<Found> {
+    let Some(failed) = systemd::failed_units() else { return Ok(off("systemd がありません")) };
+    Ok(match failed.first() {
+        None => good("ありません"),
+        Some(first) => bad(failed.join(" "), format!("systemctl status {first}")),
+    })
+}
+
+fn clock(facts: &Facts<'_>) -> Result<Found> {
+    let belief = Server::open(&facts.env.settings, true)?.belief(facts.clock)?;
+    let now = facts.clock.log_time(facts.now);
+    Ok(if belief.believed {
+        good(now)
+    } else {
+        bad(
+            format!("{now} は信じられません(記録は {} まで)", facts.clock.log_time(belief.newest)),
+            "sudo timedatectl set-time で合わせて、sudo toolmaster clock confirm",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages() {
+        for (seconds, text) in [
+            (-1, "時計より先の時刻"),
+            (0, "0 分前"),
+            (3599, "59 分前"),
+            (3600, "1 時間前"),
+            (172_799, "47 時間前"),
+            (172_800, "2 日前"),
+            (40 * DAY, "40 日前"),
+        ] {
+            assert_eq!(age(seconds), text);
+        }
+    }
+}

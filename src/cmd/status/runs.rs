@@ -1,0 +1,97 @@
+//! The last runs of each job, from `jobs.jsonl` (SPEC 4).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::clock::parse_rfc3339;
+
+/// No record is longer; what is, is none of ours.
+const LONGEST: u64 = 64 * 1024;
+
+/// One run, as far as it matters here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Run {
+    /// When it ended, as in log lines.
+    pub time: String,
+    job: String,
+    /// `done`, `refused`, `nothing`, `busy`, `different` or `failed`.
+    pub result: String,
+    /// The stick's label.
+    pub label: Option<String>,
+    /// The error's text.
+    pub error: Option<String>,
+}
+
+impl Run {
+    /// When it ended, unix seconds.
+    pub fn ended(&self) -> Option<i64> {
+        parse_rfc3339(&self.time)
+    }
+
+    /// Whether it did its work.
+    pub fn is_done(&self) -> bool {
+        self.result == "done"
+    }
+}
+
+/// The last runs by job.
+#[derive(Debug, Default)]
+pub struct Runs {
+    last: HashMap<String, Run>,
+    done: HashMap<String, Run>,
+}
+
+impl Runs {
+    /// Reads the records. A torn or foreign line counts as none; where there is no file nothing has run yet.
+    pub fn read(log_dir: &Path) -> Runs {
+        File::open(log_dir.join("jobs.jsonl")).map(|file| Runs::parse(BufReader::new(file))).unwrap_or_default()
+    }
+
+    fn parse(mut input: impl BufRead) -> Runs {
+        let mut runs = Runs::default();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match (&mut input).take(LONGEST).read_until(b'\n', &mut line) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return runs,
+            }
+            let Ok(run) = serde_json::from_slice::<Run>(&line) else { continue };
+            if run.is_done() {
+                runs.done.insert(run.job.clone(), run.clone());
+            }
+            runs.last.insert(run.job.clone(), run);
+        }
+    }
+
+    /// A job's last run.
+    pub fn last(&self, job: &str) -> Option<&Run> {
+        self.last.get(job)
+    }
+
+    /// A job's last run that did its work.
+    pub fn last_done(&self, job: &str) -> Option<&Run> {
+        self.done.get(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_each_job() {
+        let text = "{\"time\":\"2026-01-31T02:30:00+09:00\",\"job\":\"backup\",\"result\":\"done\",\"label\":\"TM-BACKUP\",\"bytes\":1}\n\
+            torn {\n\
+            {\"time\":\"2026-02-01T02:30:00+09:00\",\"job\":\"backup\",\"result\":\"failed\",\"error\":\"full\"}\n\
+            {\"time\":\"2026-02-01T02:30:00+09:00\",\"job\":\"ing";
+        let runs = Runs::parse(text.as_bytes());
+        assert_eq!(runs.last("backup").unwrap().result, "failed");
+        assert_eq!(runs.last_done("backup").unwrap().ended(), Some(1_769_794_200));
+        assert!(runs.last("ingest").is_none());
+    }
+}
