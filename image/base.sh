@@ -8,32 +8,50 @@ in_emulation() {
   env QEMU_CPU=cortex-a72 INITRD=No nice "$@"
 }
 
-# debian_packages LIST FILE ARG…: mmdebstrap with what both have in common.
+# debian_packages SET LIST FILE ARG…: mmdebstrap with what all sets have in common, from the locked packages alone. The system
+# keeps nothing of where they came from: its sources are the distribution's.
 debian_packages() {
-  local list=$1 file=$2
-  shift 2
+  local set=$1 list=$2 file=$3 source
+  shift 3
+  source=$(locked_source "$set")
+  debian_sources | deb822 >"$WORK/debian.sources"
   in_emulation mmdebstrap --arch=arm64 --include="$(packages "$list")" \
     --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-    "$@" "$SUITE" "$file"
+    "$@" \
+    --customize-hook="rm -f \"\$1/etc/apt/sources.list\"" \
+    --customize-hook="upload '$WORK/debian.sources' /etc/apt/sources.list.d/debian.sources" \
+    "$SUITE" "$file" "$source"
+}
+
+# deb822: source lines (address, suite) in the form that apt's files have today.
+deb822() {
+  awk '{ if (!($1 in suites)) order[++n] = $1; suites[$1] = suites[$1] " " $2 }
+    END {
+      for (i = 1; i <= n; i++)
+        printf "%sTypes: deb\nURIs: %s\nSuites:%s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+          (i > 1 ? "\n" : ""), order[i], suites[order[i]]
+    }'
 }
 
 make_base() {
   local list=image/packages.list
-  BASE=$CACHE/base-$(key $list "$SUITE" image/base.sh).tar
-  [ ! -f "$BASE" ] || return 0
-  debian_packages $list "$WORK/base.tar" --variant=minbase
-  mv "$WORK/base.tar" "$BASE"
+  BASE=$CACHE/base-$(key $list "$LOCK/base" "$SUITE" image/base.sh).tar
+  ! kept "$BASE" || return 0
+  debian_packages base $list "$WORK/base.tar" --variant=minbase
+  check_installed "$WORK/base.tar" base
+  keep "$WORK/base.tar" "$BASE"
   forget_old base "${BASE##*/}"
 }
 
 make_target() {
   local list=image/$TARGET/packages.list
-  TARGET_BASE=$CACHE/$TARGET-$(key "${BASE##*/}" "$list").tar
-  [ ! -f "$TARGET_BASE" ] || return 0
-  debian_packages "$list" "$WORK/target.tar" --variant=custom \
+  TARGET_BASE=$CACHE/$TARGET-$(key "${BASE##*/}" "$list" "$LOCK/$TARGET").tar
+  ! kept "$TARGET_BASE" || return 0
+  debian_packages "$TARGET" "$list" "$WORK/target.tar" --variant=custom \
     --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\""
-  mv "$WORK/target.tar" "$TARGET_BASE"
+  check_installed "$WORK/target.tar" base "$TARGET"
+  keep "$WORK/target.tar" "$TARGET_BASE"
   forget_old "$TARGET" "${TARGET_BASE##*/}"
 }

@@ -1,30 +1,36 @@
 # shellcheck shell=bash
-# The PostgreSQL container image, as an archive for `docker load`: the official one where a registry can be reached, else a
-# stand-in with the same contract from Debian's packages. CONTAINER_SOURCE says which.
+# The PostgreSQL container image, as an archive for `docker load`: the official one by its digest, or a
+# stand-in with the same contract from Debian's packages: image/lock/container says which.
 
 make_container() {
-  CONTAINER=$CACHE/postgres-$(key image/packages-postgres.list image/container.sh image/postgres/* "$SUITE")
-  if [ ! -d "$CONTAINER" ]; then
+  local locked
+  locked=$(locked container)
+  CONTAINER=$CACHE/postgres-$(key image/packages-postgres.list image/container.sh image/postgres/* "$LOCK/postgres" "$locked" "$SUITE")
+  if ! kept "$CONTAINER"; then
     mkdir "$WORK/container"
-    if official_container "$WORK/container/postgres.tar"; then
-      echo "official image postgres:17, taken with skopeo" >"$WORK/container/source"
-    else
-      echo "stand-in from Debian $SUITE's postgresql-17, because no registry answered" >"$WORK/container/source"
-      stand_in "$WORK/container/postgres.tar"
-    fi
+    case $locked in
+      stand-in)
+        echo "stand-in from Debian $SUITE's postgresql-17" >"$WORK/container/source"
+        stand_in "$WORK/container/postgres.tar"
+        ;;
+      *)
+        echo "official image $locked" >"$WORK/container/source"
+        official_container "$locked" "$WORK/container/postgres.tar"
+        ;;
+    esac
     container_id "$WORK/container/postgres.tar" >"$WORK/container/postgres.id"
-    tool zstd -q -19 -T0 --rm "$WORK/container/postgres.tar"
-    mv "$WORK/container" "$CONTAINER"
+    tool zstd -q -19 -T2 --rm "$WORK/container/postgres.tar"
+    keep "$WORK/container" "$CONTAINER"
     forget_old postgres "${CONTAINER##*/}"
   fi
   CONTAINER_SOURCE=$(<"$CONTAINER/source")
   printf '%s: %s, %s bytes\n' "$CONTAINER_SOURCE" "$(<"$CONTAINER/postgres.id")" "$(stat -c %s "$CONTAINER/postgres.tar.zst")"
 }
 
+# official_container NAME@DIGEST FILE: skopeo compares all that it gets with the digest.
 official_container() {
-  export TOOLS
-  timeout 20 bash -c '. scripts/lib.sh; . image/tools.sh; tool skopeo "$@"' skopeo \
-    --insecure-policy --override-os linux --override-arch arm64 copy --quiet docker://postgres:17 "docker-archive:$1:postgres:17"
+  tool skopeo --insecure-policy --override-os linux --override-arch arm64 copy --quiet "docker://$1" "docker-archive:$2:postgres:17" ||
+    die "the container image $1 can't be had -> connect this machine to its registry, or write stand-in into image/lock/container"
 }
 
 # The name under which docker knows it after loading: the digest of its configuration.
@@ -35,10 +41,11 @@ container_id() {
 # stand_in FILE: Debian's packages, only unpacked (no emulation), without what the server can do without: documentation,
 # translations, perl with Debian's wrappers, and the compiler of the JIT, which PostgreSQL leaves out when it is not there.
 stand_in() {
-  local history=(--history.created "@$SOURCE_DATE_EPOCH") created tree=$WORK/pg layout=$WORK/oci
+  local history source created tree=$WORK/pg layout=$WORK/oci
   created=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
   history=(--history.created "$created")
-  nice mmdebstrap --quiet --variant=extract --arch=arm64 --include="$(packages image/packages-postgres.list)" "$SUITE" "$WORK/pg.tar"
+  source=$(locked_source postgres)
+  nice mmdebstrap --quiet --variant=extract --arch=arm64 --include="$(packages image/packages-postgres.list)" "$SUITE" "$WORK/pg.tar" "$source"
   mkdir -p "$tree"
   mmtarfilter --path-exclude='/usr/share/doc/*' --path-exclude='/usr/share/man/*' --path-exclude='/usr/share/locale/*' \
     --path-exclude='/usr/share/i18n/*' --path-exclude='/usr/share/info/*' --path-exclude='/usr/share/perl*' \
@@ -57,6 +64,8 @@ stand_in() {
   rm -rf "$tree/var/run"
   ln -sfn /run "$tree/var/run"
   chmod 1777 "$tree/tmp"
+  mkdir -p "$tree/var/lib/dpkg"
+  unpacked_status <"$WORK/archive-postgres/Packages" >"$tree/var/lib/dpkg/status"
   tar -C "$tree" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=posix \
     --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime -cf "$WORK/layer.tar" .
 
@@ -70,4 +79,9 @@ stand_in() {
     --config.env LANG=C.UTF-8 --config.env PG_MAJOR=17 --config.env PGDATA=/var/lib/postgresql/data
   tool umoci gc --layout "$layout"
   tool skopeo --insecure-policy copy --quiet "oci:$layout:17" "docker-archive:$1:postgres:17"
+}
+
+# unpacked_status: an archive's index as dpkg's status file, so that the container says itself what it was made from.
+unpacked_status() {
+  awk '/^(Filename|Size|MD5sum|SHA1|SHA256):/ { next } { print } /^Package:/ { print "Status: install ok unpacked" }'
 }

@@ -60,6 +60,7 @@ make_target() {
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" \
     --setup-hook="upload '$WORK/build.sources' /etc/apt/sources.list.d/raspi.sources" \
+    --customize-hook="rm -f \"\$1/etc/apt/sources.list\"" \
     --customize-hook="upload '$WORK/raspi.sources' /etc/apt/sources.list.d/raspi.sources" \
     --customize-hook="upload '$WORK/raspi.gpg' $RASPI_KEYRING" \
     --customize-hook="rm -rf \"\$1/boot/firmware/\"* \"\$1\"/etc/systemd/system/*.wants/rpi-eeprom-update.service" \
