@@ -47,7 +47,7 @@ raspi_source() {
 # own; the overlay masks its unit, so that a newer package does not enable it again.
 make_target() {
   local list=image/rpi5/packages.list
-  TARGET_BASE=$CACHE/rpi5-$(key "${BASE##*/}" "$list" image/rpi5/archive.sh image/rpi5/raspi.sources "$ARCHIVE" "$WORK/raspi.gpg").tar
+  TARGET_BASE=$CACHE/rpi5-$(key "${BASE##*/}" "$list" image/rpi5/archive.sh image/rpi5/raspi.sources image/rpi5/overlay/etc/apt/preferences.d/raspi "$ARCHIVE" "$WORK/raspi.gpg").tar
   # A folder's packages change without its address.
   [[ $ARCHIVE != copy:* ]] || TARGET_BASE=$WORK/target-base.tar
   [ ! -f "$TARGET_BASE" ] || return 0
@@ -60,6 +60,7 @@ make_target() {
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" \
     --setup-hook="upload '$WORK/build.sources' /etc/apt/sources.list.d/raspi.sources" \
+    --setup-hook="upload image/rpi5/overlay/etc/apt/preferences.d/raspi /etc/apt/preferences.d/raspi" \
     --customize-hook="upload '$WORK/raspi.sources' /etc/apt/sources.list.d/raspi.sources" \
     --customize-hook="upload '$WORK/raspi.gpg' $RASPI_KEYRING" \
     --customize-hook="rm -rf \"\$1/boot/firmware/\"* \"\$1\"/etc/systemd/system/*.wants/rpi-eeprom-update.service" \
