@@ -47,10 +47,10 @@ raspi_source() {
 # own; the overlay masks its unit, so that a newer package does not enable it again.
 make_target() {
   local list=image/rpi5/packages.list
-  TARGET_BASE=$CACHE/rpi5-$(key "${BASE##*/}" "$list" image/rpi5/archive.sh image/rpi5/raspi.sources "$ARCHIVE" "$WORK/raspi.gpg").tar
+  TARGET_BASE=$CACHE/rpi5-$(key "${BASE##*/}" "$list" image/rpi5/archive.sh image/rpi5/raspi.sources image/rpi5/overlay/etc/apt/preferences.d/raspi "$ARCHIVE" "$WORK/raspi.gpg").tar
   # A folder's packages change without its address.
   [[ $ARCHIVE != copy:* ]] || TARGET_BASE=$WORK/target-base.tar
-  [ ! -f "$TARGET_BASE" ] || return 0
+  ! kept "$TARGET_BASE" || return 0
   chmod 755 "$WORK"
   raspi_source "$WORK/raspi.gpg" >"$WORK/build.sources"
   raspi_source "$RASPI_KEYRING" >"$WORK/raspi.sources"
@@ -61,11 +61,12 @@ make_target() {
     --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" \
     --setup-hook="upload '$WORK/build.sources' /etc/apt/sources.list.d/raspi.sources" \
     --customize-hook="rm -f \"\$1/etc/apt/sources.list\"" \
+    --setup-hook="upload image/rpi5/overlay/etc/apt/preferences.d/raspi /etc/apt/preferences.d/raspi" \
     --customize-hook="upload '$WORK/raspi.sources' /etc/apt/sources.list.d/raspi.sources" \
     --customize-hook="upload '$WORK/raspi.gpg' $RASPI_KEYRING" \
     --customize-hook="rm -rf \"\$1/boot/firmware/\"* \"\$1\"/etc/systemd/system/*.wants/rpi-eeprom-update.service" \
     "$SUITE" "$WORK/target.tar" ||
     die "Raspberry Pi's packages can't be installed from $ARCHIVE (the lines above say which file or signature is wrong) -> try again later, or take another copy of the archive"
-  mv "$WORK/target.tar" "$TARGET_BASE"
+  keep "$WORK/target.tar" "$TARGET_BASE"
   case $TARGET_BASE in "$CACHE"/*) forget_old rpi5 "${TARGET_BASE##*/}" ;; esac
 }

@@ -99,6 +99,8 @@ package_points() {
   for package in "${STAND_INS[@]}"; do
     point "A2 $package" 'install ok installed' "$(awk -v package="$package" '/^Package: / { on = $2 == package } on && sub(/^Status: /, "")' "$READ/status")"
   done
+  point "A2 what Debian has is Debian's" 'pciutils, not 99:1-1' \
+    "$(awk '$0 == "Package: pciutils" { on = 1 } on && sub(/^Version: /, "") { print ($0 == "99:1-1" ? "pciutils " : "pciutils, not ") "99:1-1"; exit }' "$READ/status")"
   point 'A2 kernels' "$KERNEL_VERSION" "$(in_root 'ls -p /usr/lib/modules' | awk -F/ 'NF > 5 && $6 !~ /^\.\.?$/ { print $6 }')"
   point "A2 none of Debian's kernels" '' "$(grep -E '^Package: linux-image-(arm64|[0-9.]+\+deb)' "$READ/status" || true)"
   point 'A2 no automounter' '' "$(grep -E '^Package: (udisks2|usbmount|udevil|autofs)$' "$READ/status" || true)"
@@ -106,6 +108,13 @@ package_points() {
     "$(sed -n 's/^\(Types\|URIs\|Suites\|Components\|Architectures\|Signed-By\): //p' "$READ/raspi.sources" | paste -sd '|')"
   point 'A2 keyring: the one key, and the one of the pin' "$FINGERPRINT" \
     "$(gpg --homedir "$WORK/keys/archive" --batch --with-colons --show-keys "$READ/keyring" | awk -F: '$1 == "fpr" { print $10 }')"
+}
+
+# What the Imager writes must be what cloud-init reads, and nothing of it may be there before.
+imager_points() {
+  in_root "dump /etc/cloud/cloud.cfg.d/90-toolmaster.cfg $READ/cloud.cfg"
+  point 'A3 cloud-init reads its seed on partition 1' bootfs "$(sed -n 's/^ *fs_label: //p' "$READ/cloud.cfg")"
+  point 'A3 no seed before the Imager writes one' '' "$(cd "$READ/fat" && ls -d user-data meta-data network-config firstrun.sh 2>/dev/null)"
 }
 
 # units IMAGE OFFSET DIRECTORY: the links and files of /etc/systemd there.
@@ -133,5 +142,6 @@ all_points() {
   config_points
   root_points
   package_points
+  imager_points
   unit_points
 }

@@ -120,13 +120,16 @@ eeprom_packages() {
   # As in the real package: started at each boot, it flashes the boot loader without being asked.
   printf '[Service]\nType=oneshot\nExecStart=/usr/bin/rpi-eeprom-update -a\n[Install]\nWantedBy=multi-user.target\n' \
     >"$tree/usr/lib/systemd/system/rpi-eeprom-update.service"
-  control rpi-eeprom 28.8-1 all 'raspi-utils, python3' "$tree"
+  control rpi-eeprom 28.8-1 all 'raspi-utils, python3, pciutils' "$tree"
   printf '#!/bin/sh\nset -e\ndeb-systemd-helper enable rpi-eeprom-update.service\n' >"$tree/DEBIAN/postinst"
   pack "$tree"
   mkdir -p "$WORK/utils/usr/bin"
   cp "$tree/usr/bin/rpi-eeprom-config" "$WORK/utils/usr/bin/vcgencmd"
   control raspi-utils 20250915-1 arm64 libc6 "$WORK/utils"
   pack "$WORK/utils"
+  # Debian has it too, in an older version, which is the one to take.
+  control pciutils 99:1-1 arm64 libc6 "$WORK/pciutils"
+  pack "$WORK/pciutils"
 }
 
 # sign KEYNAME ARCHIVE: makes the index and signs it.
@@ -135,7 +138,7 @@ sign() {
   mkdir -p "$dist/main/binary-arm64"
   (cd "$2" && apt-ftparchive packages pool) >"$dist/main/binary-arm64/Packages"
   gzip -nk9f "$dist/main/binary-arm64/Packages"
-  apt-ftparchive -o APT::FTPArchive::Release::Suite=stable -o APT::FTPArchive::Release::Codename=trixie \
+  apt-ftparchive -o APT::FTPArchive::Release::Suite=stable -o APT::FTPArchive::Release::Codename=trixie -o "APT::FTPArchive::Release::Origin=Raspberry Pi Foundation" \
     -o APT::FTPArchive::Release::Components=main -o APT::FTPArchive::Release::Architectures=arm64 release "$dist" >"$WORK/Release"
   mv "$WORK/Release" "$dist/Release"
   gpg --homedir "$WORK/keys/$1" --batch --quiet --yes --clearsign -o "$dist/InRelease" "$dist/Release"
