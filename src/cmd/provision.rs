@@ -52,8 +52,8 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     if args.container {
         return container::load(Path::new(SHARE));
     }
-    if let Some(warning) = eeprom::warning() {
-        warn!("{warning}");
+    if let Some(complaint) = eeprom::Boot::look().and_then(|boot| boot.complaint()) {
+        warn!("{complaint}");
     }
     let root = &env.settings.server_root;
     check_data_disk(root)?;

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::block::{self, Block};
 use super::disk::Disk;
@@ -11,24 +11,46 @@ use super::disk::Disk;
 /// The settings have 2 KiB at most in the boot loader of today.
 const SETTINGS_LIMIT: u64 = 64 * 1024;
 
-/// What the boot loader's settings mean for the disk that the system runs from, if that is a Pi's and it is bad news.
-pub fn warning() -> Option<String> {
-    let order = boot_order(&settings(Path::new("/sys"))?)?;
-    let root = Block::open(&block::node(std::fs::metadata("/").ok()?.dev())?).ok()?;
-    let disk = Disk::of(&Block::open(&root.whole).ok()?).ok()?;
-    complaint(order, Kind::of(&root.whole, disk.usb)?, &root.whole)
+/// What the boot loader looks for, and what the system runs from.
+#[derive(Debug)]
+pub struct Boot {
+    order: u32,
+    kind: Kind,
+    disk: PathBuf,
 }
 
-fn complaint(order: u32, kind: Kind, disk: &Path) -> Option<String> {
-    (!finds(order, kind)).then(|| {
-        format!(
-            "the boot loader's BOOT_ORDER=0x{order:x} does not look for {}, and this system is on one ({}): it may not start again -> \
-             sudo rpi-eeprom-config --edit, and set BOOT_ORDER=0x{:x}",
-            kind.name(),
-            disk.display(),
-            kind.advised()
-        )
-    })
+impl Boot {
+    /// Looks. None where it can't be known: no Raspberry Pi, not root, or the boot loader's own default holds.
+    pub fn look() -> Option<Boot> {
+        let order = boot_order(&settings(Path::new("/sys"))?)?;
+        let root = Block::open(&block::node(std::fs::metadata("/").ok()?.dev())?).ok()?;
+        let disk = Disk::of(&Block::open(&root.whole).ok()?).ok()?;
+        Boot::of(order, root.whole, disk.usb)
+    }
+
+    /// That order, and a disk. None for a disk that no Pi boots from.
+    pub(crate) fn of(order: u32, disk: PathBuf, usb: bool) -> Option<Boot> {
+        Some(Boot { order, kind: Kind::of(&disk, usb)?, disk })
+    }
+
+    /// What is wrong, and what to do.
+    pub fn complaint(&self) -> Option<String> {
+        (!finds(self.order, self.kind)).then(|| {
+            format!(
+                "the boot loader's BOOT_ORDER=0x{:x} does not look for {}, and this system is on one ({}): it may not start again -> \
+                 sudo rpi-eeprom-config --edit, and set BOOT_ORDER=0x{:x}",
+                self.order,
+                self.kind.name(),
+                self.disk.display(),
+                self.kind.advised()
+            )
+        })
+    }
+
+    /// How it is, where all is well: `BOOT_ORDER=0xf416, /dev/nvme0n1`.
+    pub fn shown(&self) -> String {
+        format!("BOOT_ORDER=0x{:x}, {}", self.order, self.disk.display())
+    }
 }
 
 /// A copy of the boot loader's settings, which the firmware hands over in memory: the device tree's alias says which of the
@@ -193,9 +215,11 @@ mod tests {
 
     #[test]
     fn what_is_said() {
-        assert_eq!(complaint(0xf461, Kind::Nvme, Path::new("/dev/nvme0n1")), None);
+        let boot = |order| Boot::of(order, PathBuf::from("/dev/nvme0n1"), false).unwrap();
+        assert_eq!(boot(0xf461).complaint(), None);
+        assert_eq!(boot(0xf461).shown(), "BOOT_ORDER=0xf461, /dev/nvme0n1");
         assert_eq!(
-            complaint(0xf41, Kind::Nvme, Path::new("/dev/nvme0n1")).unwrap(),
+            boot(0xf41).complaint().unwrap(),
             "the boot loader's BOOT_ORDER=0xf41 does not look for NVMe disks, and this system is on one (/dev/nvme0n1): \
              it may not start again -> sudo rpi-eeprom-config --edit, and set BOOT_ORDER=0xf416"
         );

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::mirror::record::Records;
 use crate::mirror::timer;
 use crate::os::dir::Dir;
+use crate::os::eeprom;
 use crate::os::postgres::Client;
 use crate::os::systemd;
 use crate::settings::Thresholds;
@@ -50,7 +51,7 @@ struct Facts<'a> {
 
 type Check = fn(&Facts<'_>) -> Result<Found>;
 
-const CHECKS: [(&str, &str, Check); 12] = [
+const CHECKS: [(&str, &str, Check); 13] = [
     ("data", "サーバのデータ", data),
     ("ingest", "取り込み", ingest),
     ("lost_edits", "採られなかった編集", lost_edits),
@@ -63,6 +64,7 @@ const CHECKS: [(&str, &str, Check); 12] = [
     ("timers", "タイマー", timers),
     ("units", "失敗した作業", failed_units),
     ("clock", "時計", clock),
+    ("boot", "起動の順番", |_| Ok(boot(eeprom::Boot::look().as_ref()))),
 ];
 
 /// All lines. What can't be looked at is a line too: nobody may take silence for health.
@@ -301,6 +303,18 @@ fn clock(facts: &Facts<'_>) -> Result<Found> {
     })
 }
 
+/// Only a Pi's boot loader has an order, and only root may read it.
+fn boot(boot: Option<&eeprom::Boot>) -> Found {
+    let Some(boot) = boot else { return off("ここでは分かりません") };
+    match boot.complaint() {
+        None => good(boot.shown()),
+        Some(said) => {
+            let (why, next) = said.split_once(" -> ").unwrap_or((&said, ""));
+            bad(why, next)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,5 +332,15 @@ mod tests {
         ] {
             assert_eq!(age(seconds), text);
         }
+    }
+
+    #[test]
+    fn boot_orders() {
+        let pi = |order| eeprom::Boot::of(order, "/dev/sda".into(), true);
+        assert_eq!(boot(None).0, Verdict::Off);
+        assert_eq!(boot(pi(0xf14).as_ref()), good("BOOT_ORDER=0xf14, /dev/sda"));
+        let (verdict, text, next) = boot(pi(0xf1).as_ref());
+        assert!(verdict == Verdict::Bad && text.ends_with("it may not start again"), "{text}");
+        assert_eq!(next, "sudo rpi-eeprom-config --edit, and set BOOT_ORDER=0xf164");
     }
 }
