@@ -8,6 +8,7 @@
 mod boot;
 mod faults;
 mod lab;
+mod package;
 mod qemu;
 mod shell;
 mod stick;
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
     let short = arguments.iter().any(|word| word == "--short");
     let show = arguments.iter().any(|word| word == "--show");
     let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
-    let cases: Vec<Case> = boot::first().into_iter().chain(sticks::cases()).chain(boot::last()).collect();
+    let cases: Vec<Case> =
+        boot::first().into_iter().chain(sticks::cases()).chain(package::cases()).chain(boot::last()).collect();
     if arguments.iter().any(|word| word == "--list") {
         for case in &cases {
             println!("{}  {}", if case.short { "short" } else { "     " }, case.name);

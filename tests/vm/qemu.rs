@@ -127,6 +127,12 @@ impl Vm {
         self.plug_node(name, json!({"driver": "throttle", "throttle-group": group, "file": file}))
     }
 
+    /// Lets a slow stick take what comes from now on.
+    pub fn hurry(&mut self, name: &str) -> Outcome<()> {
+        let path = format!("/objects/{name}-limit");
+        self.order("qom-set", json!({"path": path, "property": "limits", "value": {"bps-write": 1 << 30}})).map(drop)
+    }
+
     fn plug_node(&mut self, name: &str, mut node: Value) -> Outcome<()> {
         if let Some(node) = node.as_object_mut() {
             node.insert("node-name".to_owned(), json!(name));

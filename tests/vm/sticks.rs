@@ -98,7 +98,8 @@ pub fn ingest_stick(lab: &mut Lab, name: &str, fs: Fs, layout: Layout, text: &st
     make(&dir, name, &recipe, lab.machine()?.1)
 }
 
-fn empty_stick(lab: &mut Lab, role: &Role, name: &str, fs: Fs, layout: Layout) -> Outcome<PathBuf> {
+/// A stick with nothing but its role.
+pub fn empty_stick(lab: &mut Lab, role: &Role, name: &str, fs: Fs, layout: Layout) -> Outcome<PathBuf> {
     let recipe = Recipe { label: role.label, role: Some(role.word), fs, layout, files: &[] };
     let dir = lab.dir.clone();
     make(&dir, name, &recipe, lab.machine()?.1)
@@ -122,7 +123,8 @@ pub fn finished(shell: &mut Shell, role: &Role, mark: &str) -> Outcome<()> {
     shell.until(&format!("findmnt -no OPTIONS {} | grep -w ro", role.place), SHOWN).map(drop)
 }
 
-fn same(shell: &mut Shell, path: &str, text: &str) -> Outcome<()> {
+/// The file on the machine has this text.
+pub fn same(shell: &mut Shell, path: &str, text: &str) -> Outcome<()> {
     let found = shell.run(&format!("cat '{path}'"))?;
     check(found == text, format!("{path} holds {found:?}, not {text:?}"))
 }
@@ -137,7 +139,7 @@ pub fn completed(shell: &mut Shell) -> Outcome<()> {
 }
 
 /// A stick's visit: its job, what is looked at then, the operator's unmounting, and out.
-fn visit(lab: &mut Lab, role: &Role, stick: &Path, look: impl FnOnce(&mut Shell) -> Outcome<()>) -> Outcome<()> {
+pub fn visit(lab: &mut Lab, role: &Role, stick: &Path, look: impl FnOnce(&mut Shell) -> Outcome<()>) -> Outcome<()> {
     let (vm, shell) = lab.machine()?;
     let mark = mark(shell)?;
     vm.plug("stick", stick)?;
@@ -243,6 +245,13 @@ fn within_a_second(lab: &mut Lab) -> Outcome<()> {
     completed(shell)
 }
 
+/// Waits until a DIST stick is mounted for writing and 256 KiB are on it.
+pub fn written(shell: &mut Shell) -> Outcome<()> {
+    let written = "dev=$(findmnt -rno SOURCE --task $(systemctl show -P MainPID 'usb-dist-export@*' | grep -m1 '[1-9]') -t vfat | tail -1); \
+                   test $(cut -d ' ' -f 7 < <(tr -s ' ' </sys/class/block/${dev##*/}/stat | sed 's/^ //')) -gt 512";
+    shell.until(written, JOB).map(drop)
+}
+
 /// A DIST stick that takes 256 KiB in a second, of 8 MiB.
 fn pulled_writing(lab: &mut Lab) -> Outcome<()> {
     let stick = empty_stick(lab, &DIST, "stick", Fs::Fat32, Layout::Partitioned)?;
@@ -250,10 +259,7 @@ fn pulled_writing(lab: &mut Lab) -> Outcome<()> {
     shell.run("head -c 8M /dev/urandom >/srv/rpi-server/master/large.bin")?;
     let first = mark(shell)?;
     vm.plug_slow("stick", &stick, 256 * 1024)?;
-    // Mounted for writing, and 256 KiB are on it.
-    let written = "dev=$(findmnt -rno SOURCE --task $(systemctl show -P MainPID 'usb-dist-export@*' | grep -m1 '[1-9]') -t vfat | tail -1); \
-                   test $(cut -d ' ' -f 7 < <(tr -s ' ' </sys/class/block/${dev##*/}/stat | sed 's/^ //')) -gt 512";
-    shell.until(written, JOB)?;
+    written(shell)?;
     vm.pull("stick")?;
     shell
         .until("! systemctl list-units --no-legend --plain 'usb-dist-export@*' | grep -q .", Duration::from_secs(60))?;
