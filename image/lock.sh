@@ -48,6 +48,14 @@ fetch_locked() {
   while read -r set _; do
     check_debs "$set"
   done < <(sets)
+  forget_debs
+}
+
+# forget_debs: removes from the cache what neither this build's lock nor the project's names any more.
+forget_debs() {
+  find "$CACHE/debs" -type f -printf '%f\n' | sort |
+    comm -23 - <(cat image/lock/* "$LOCK"/* | awk '!/^#/ && NF == 6 { sub(".*/", "", $6); print $6 }' | sort -u) |
+    (cd "$CACHE/debs" && xargs -r -d '\n' rm)
 }
 
 # missing_debs: the lines of all sets whose file is not in the cache, once each.

@@ -182,6 +182,7 @@ fn the_archive_of_a_build_holds_the_lock_and_nothing_else() {
     let mut files: Vec<_> =
         fs::read_dir(archive).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
+    assert!(!site.path("cache/debs/stray_1_all.deb").exists(), "what no lock names stays in the cache");
     assert_eq!(files, ["Packages", "Release", "tool-one_1.0-1_all.deb", "tool-two_0.5-3+b1_all.deb"]);
 }
 
