@@ -82,6 +82,7 @@ fn wrong_pages_are_caught() {
         ("`/srv/rpi-server/undo/2026-01-31/master`", "no path"),
         ("`docs/usb.md`", "no docs/usb.md"),
         ("`scripts/{build,make}`", "no scripts/{build,make}"),
+        ("`scripts/image virt --publish`", "scripts/image has no --publish"),
         ("`OPERATIONS.md`", "no OPERATIONS.md"),
         ("`--dryrun`", "no command has --dryrun"),
         ("`--fs ntfs`", "ntfs"),

@@ -11,16 +11,18 @@ use toolmaster::settings::pg_uri::PgUri;
 use crate::common::call::BINARY;
 use crate::facts::Facts;
 use crate::files::in_repository;
-use crate::read;
+use crate::{read, root};
 
 /// Programs that are not ours, and the words that they may be given in a page beside paths: whoever writes another one
 /// has looked at it and adds it here.
 const OTHERS: &[(&str, &[&str])] = &[
     ("apt", &["install", "remove", "purge", "--no-install-recommends", "--allow-downgrades"]),
+    ("bmaptool", &["copy", "toolmaster-virt.img.xz"]),
     ("cat", &[]),
     ("cd", &["~/RaspberryPiServer"]),
     ("chmod", &["644", "755"]),
     ("cp", &["-p"]),
+    ("dd", &["of=/dev/sdX", "bs=4M", "conv=fsync"]),
     ("docker", &["logs", "postgres", "--tail", "50"]),
     ("dpkg", &["--configure", "-a"]),
     ("git", &["fetch", "origin", "checkout", "main", "pull", "--ff-only"]),
@@ -42,6 +44,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("udevadm", &["control", "--reload", "trigger"]),
     ("umount", &[]),
     ("usermod", &["-aG", "$USER"]),
+    ("xz", &["-dc", "toolmaster-virt.img.xz"]),
 ];
 
 /// Where scripts/build leaves the program.
@@ -159,6 +162,9 @@ fn one(words: &[String], facts: &Facts) -> Vec<String> {
     let [program, rest @ ..] = &words[..] else { return wrong };
     if is_of_repository(program) {
         wrong.extend(facts.path_complaint(program));
+        let script = if root().join(program).is_file() { read(program) } else { String::new() };
+        let options = rest.iter().filter(|word| word.starts_with("--") && !script.contains(**word));
+        wrong.extend(options.map(|option| format!("{program} has no {option}")));
     } else if is_ours(program, facts) {
         wrong.extend(ours(program, rest, facts));
         let paths = rest.iter().filter(|word| word.starts_with('/'));

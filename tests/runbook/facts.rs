@@ -112,6 +112,8 @@ impl Facts {
         } else if span.starts_with('{') {
             let keys = span.split('"').skip(1).step_by(2);
             keys.filter(|key| !self.words.has(key)).map(|key| format!("no key {key}")).collect()
+        } else if !rest.is_empty() && is_of_repository(first) {
+            commands::complaints(span, self)
         } else if rest.is_empty() {
             self.word_complaint(span).into_iter().collect()
         } else if self.words.says(span) || self.words.has(&span.to_lowercase()) {

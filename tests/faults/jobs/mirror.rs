@@ -149,13 +149,15 @@ fn both_sides(world: &World, state: &mut State) {
     });
 }
 
-/// Every line is there, once; a log and its compressed copy, which a kill may leave both, count as one.
+/// Every line is there, once; a log and its compressed copy, which a kill may leave both, count as one. A log on its way from
+/// one name to the other is a log too.
 fn rotated(world: &World, state: &mut State) {
     let logs = world.path("logs");
     let mut texts = BTreeMap::new();
     let mut names: Vec<_> = fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    for name in names.iter().map(|name| name.to_str().unwrap()).filter(|name| name.starts_with("mirror_")) {
+    let is_log = |name: &&str| name.starts_with("mirror_") || name.ends_with(".log.new");
+    for name in names.iter().map(|name| name.to_str().unwrap()).filter(is_log) {
         let path = logs.join(name);
         let text = match name.strip_suffix(".gz") {
             Some(_) => tool("gzip", &["-dc", path.to_str().unwrap()]),
