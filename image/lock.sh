@@ -13,7 +13,7 @@ sets() {
   host=$(dpkg --print-architecture)
   printf '%s\n' "base arm64 system image/packages.list" "postgres arm64 only image/packages-postgres.list" \
     "tools-$host $host only image/packages-tools.list"
-  [ "$TARGET" != virt ] || printf '%s\n' "virt arm64 on-base image/virt/packages.list"
+  printf '%s\n' "$TARGET arm64 on-base image/$TARGET/packages.list"
 }
 
 locked() {
@@ -30,18 +30,17 @@ fetch_locked() {
   local set list missing
   mkdir -p "$CACHE/debs"
   while read -r set _ _ list; do
+    [ -f "$LOCK/$set" ] || [ -z "$OR_RELOCK" ] || lock_for_now "$set" </dev/null
     [ -f "$LOCK/$set" ] || die "there is no $LOCK/$set -> run scripts/image --relock on a machine that reaches a mirror"
     grep -q "^# $list $(list_id "$list")\$" "$LOCK/$set" ||
       die "$list has changed since $LOCK/$set was made -> run scripts/image --relock, and look at what it prints"
   done < <(sets)
   missing=$(download_missing)
+  check_mirror "$missing"
   if [ -n "$missing" ] && [ -n "$OR_RELOCK" ]; then
     printf 'The mirror no longer has what image/lock names: %s. This build goes by a new lock that is not kept (scripts/image --relock keeps one).\n' \
       "$missing"
-    LOCK=$OUT/lock
-    mkdir "$LOCK"
-    cp image/lock/* "$LOCK/"
-    relock "$LOCK"
+    lock_for_now
     missing=$(download_missing)
   fi
   [ -z "$missing" ] || die "neither the cache nor a mirror has: $missing -> connect this machine; if the mirror has newer versions, run scripts/image --relock"
@@ -49,6 +48,24 @@ fetch_locked() {
     check_debs "$set"
   done < <(sets)
   forget_debs
+}
+
+# check_mirror MISSING: a file that is not what the mirror's own signed index says of it is no matter for a new lock.
+check_mirror() {
+  local bad
+  bad=$(grep -h -m 1 'Hash Sum mismatch' "$WORK/download.log" 2>/dev/null) || true
+  [ -z "$1" ] || [ -z "$bad" ] ||
+    die "what the mirror has is not what $LOCK names: $1 (${bad#E: }) -> try again later; if it stays, take another mirror"
+}
+
+# lock_for_now [SET]: from here on this build goes by a lock that is not kept: all sets anew, or that one beside the others.
+lock_for_now() {
+  if [ "$LOCK" = image/lock ]; then
+    LOCK=$OUT/lock
+    mkdir -p "$LOCK"
+    cp image/lock/* "$LOCK/"
+  fi
+  relock "$LOCK" "$@"
 }
 
 # forget_debs: removes from the cache what neither this build's lock nor the project's names any more.
@@ -79,10 +96,14 @@ download_missing() {
     [ ${#wanted[@]} -gt 0 ] || return 0
     printf 'downloading %d packages\n' $((${#wanted[@]} / 3)) >&2
     # It takes apt's settings (proxies) and goes on after a file that is not there.
-    /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User=root download-file "${wanted[@]}" >/dev/null 2>"$WORK/download.log" || true
+    /usr/lib/apt/apt-helper -qq -o APT::Sandbox::User=root download-file "${wanted[@]}" >/dev/null 2>>"$WORK/download.log" || true
     find "$new" -name '*.deb' -exec mv -t "$CACHE/debs" {} +
     rm -f "$new"/*
-  done < <(debian_sources | awk '!seen[$1]++ { print $1 }')
+  done < <(
+    debian_sources | awk '!seen[$1]++ { print $1 }'
+    # shellcheck disable=SC2153 # of scripts/image
+    [ "$TARGET" != rpi5 ] || printf '%s\n' "$ARCHIVE"
+  )
   missing_debs | awk 'NR <= 20 { printf "%s%s %s (%s)", sep, $1, $2, $3; sep = ", " } END { if (NR > 20) printf " and %d more", NR - 20 }'
 }
 

@@ -1,20 +1,28 @@
 # shellcheck shell=bash
 # Makes a new lock from what the mirrors have now, and tells how it differs from the old one.
 
-# relock DIRECTORY: writes the lock files there. apt resolves as it does in the build: with mmdebstrap's settings, from nothing.
+# What a target adds to the mirrors' lists: mmdebstrap's words for further sources (image/rpi5/archive.sh).
+MORE_SOURCES=()
+
+# relock DIRECTORY [SET]: writes the lock files there, or that set's alone. apt resolves as it does in the build: with
+# mmdebstrap's settings, from nothing.
 relock() {
-  local directory=$1 set arch kind list arches
+  local directory=$1 only=${2-} set arch kind list arches more
   arches=$(sets | awk '{ print $2 }' | sort -u)
   for arch in $arches; do
     sets | awk -v arch="$arch" '$2 == arch' | while read -r set _ kind list; do
       printf '%s %s %s %s\n' "$set" "$kind" "$list" "$(packages "$list")"
     done >"$WORK/ask-$arch"
-    mmdebstrap --quiet --variant=custom --arch="$arch" --aptopt='APT::Install-Recommends "false"' --format=null \
+    more=()
+    [ "$arch" != arm64 ] || more=("${MORE_SOURCES[@]}")
+    # Not quiet: then it would not say which signature is wrong.
+    mmdebstrap --variant=custom --arch="$arch" --aptopt='APT::Install-Recommends "false"' --format=null "${more[@]}" \
       --customize-hook="sh image/relock-hook.sh '$WORK/ask-$arch' \"\$1/resolved\" $SUITE $arch" \
       --customize-hook="copy-out /resolved '$WORK'" "$SUITE" /dev/null ||
-      die "the mirrors' lists can't be read -> connect this machine to a mirror and run this again"
+      die "the mirrors' lists can't be read (the lines above say which, and whether a signature is wrong) -> connect this machine to a mirror and run this again"
   done
   while read -r set _ _ list; do
+    [ -z "$only" ] || [ "$only" = "$set" ] || continue
     {
       printf '# Made by scripts/image --relock: package, version, architecture, SHA-256, size, file. Made from the names in\n'
       printf '# %s %s\n' "$list" "$(list_id "$list")"

@@ -19,6 +19,12 @@ check_archive() {
     printf "NOT Raspberry Pi's key: as asked, this image trusts %s\n" "$ARCHIVE_FINGERPRINT"
   fi
   make_keyring "$WORK/raspi.gpg"
+  # For a new lock: apt runs on this machine and looks for the key here.
+  chmod 755 "$WORK"
+  raspi_source "$WORK/raspi.gpg" >"$WORK/build.sources"
+  # shellcheck disable=SC2034 # in image/relock.sh
+  MORE_SOURCES=(--setup-hook="upload '$WORK/build.sources' /etc/apt/sources.list.d/raspi.sources"
+    --setup-hook="upload image/rpi5/overlay/etc/apt/preferences.d/raspi /etc/apt/preferences.d/raspi")
   # shellcheck disable=SC2034 # in image/disk.sh
   MANIFEST_MORE=$(printf '\n  "archive": "%s",\n  "archive_key": "%s",' "$ARCHIVE" "$ARCHIVE_FINGERPRINT")
 }
@@ -41,32 +47,23 @@ raspi_source() {
   sed "s|@ARCHIVE@|$ARCHIVE|; s|@SUITE@|$SUITE|; s|@KEYRING@|$1|" image/rpi5/raspi.sources
 }
 
-# Takes the place of image/base.sh's: the kernel is not Debian's. apt runs on this machine and looks for the key here; the
-# image gets the same source with the key's place there. What the packages' own hooks put into /boot/firmware goes: that is
-# where the FAT partition is mounted (image/rpi5/boot.sh fills it). rpi-eeprom would flash the boot loader at each boot on its
-# own; the overlay masks its unit, so that a newer package does not enable it again.
+# Takes the place of image/base.sh's: from the locked packages too, with the archive's source and key for updates in the image. What
+# the packages' own hooks put into /boot/firmware goes: that is where the FAT partition is mounted (image/rpi5/boot.sh fills it).
+# rpi-eeprom would flash the boot loader at each boot on its own; the overlay masks its unit, so that a newer package does not
+# enable it again.
 make_target() {
   local list=image/rpi5/packages.list
-  TARGET_BASE=$CACHE/rpi5-$(key "${BASE##*/}" "$list" image/rpi5/archive.sh image/rpi5/raspi.sources image/rpi5/overlay/etc/apt/preferences.d/raspi "$ARCHIVE" "$WORK/raspi.gpg").tar
-  # A folder's packages change without its address.
+  TARGET_BASE=$CACHE/rpi5-$(key "${BASE##*/}" "$list" "$LOCK/rpi5" image/rpi5/archive.sh image/rpi5/raspi.sources "$ARCHIVE" "$WORK/raspi.gpg").tar
+  # A trial's packages would push the real ones out of the cache.
   [[ $ARCHIVE != copy:* ]] || TARGET_BASE=$WORK/target-base.tar
   ! kept "$TARGET_BASE" || return 0
-  chmod 755 "$WORK"
-  raspi_source "$WORK/raspi.gpg" >"$WORK/build.sources"
   raspi_source "$RASPI_KEYRING" >"$WORK/raspi.sources"
-  in_emulation mmdebstrap --arch=arm64 --variant=custom --include="$(packages "$list")" \
-    --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+  debian_packages rpi5 "$list" "$WORK/target.tar" --variant=custom \
     --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" \
-    --setup-hook="upload '$WORK/build.sources' /etc/apt/sources.list.d/raspi.sources" \
-    --customize-hook="rm -f \"\$1/etc/apt/sources.list\"" \
-    --setup-hook="upload image/rpi5/overlay/etc/apt/preferences.d/raspi /etc/apt/preferences.d/raspi" \
     --customize-hook="upload '$WORK/raspi.sources' /etc/apt/sources.list.d/raspi.sources" \
     --customize-hook="upload '$WORK/raspi.gpg' $RASPI_KEYRING" \
-    --customize-hook="rm -rf \"\$1/boot/firmware/\"* \"\$1\"/etc/systemd/system/*.wants/rpi-eeprom-update.service" \
-    "$SUITE" "$WORK/target.tar" ||
-    die "Raspberry Pi's packages can't be installed from $ARCHIVE (the lines above say which file or signature is wrong) -> try again later, or take another copy of the archive"
+    --customize-hook="rm -rf \"\$1/boot/firmware/\"* \"\$1\"/etc/systemd/system/*.wants/rpi-eeprom-update.service"
+  check_installed "$WORK/target.tar" base rpi5
   keep "$WORK/target.tar" "$TARGET_BASE"
   case $TARGET_BASE in "$CACHE"/*) forget_old rpi5 "${TARGET_BASE##*/}" ;; esac
 }

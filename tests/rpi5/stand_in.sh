@@ -72,7 +72,7 @@ kernel_package() {
   ln -s usr/lib "$tree/lib"
   depmod -b "$tree" "$version"
   rm "$tree/lib"
-  control "linux-image-$version" 1:6.12.47-1+rpt1 arm64 kmod "$tree"
+  control "linux-image-$version" 1:6.12.47-1+rpt1+standin arm64 kmod "$tree"
   cat >"$tree/DEBIAN/postinst" <<HOOKS
 #!/bin/sh
 set -e
@@ -80,7 +80,7 @@ export DEB_MAINT_PARAMS="\$*"
 run-parts --exit-on-error --arg=$version --arg=/boot/vmlinuz-$version /etc/kernel/postinst.d
 HOOKS
   pack "$tree"
-  control linux-image-rpi-2712 1:6.12.47-1+rpt1 arm64 "linux-image-$version" "$WORK/meta"
+  control linux-image-rpi-2712 1:6.12.47-1+rpt1+standin arm64 "linux-image-$version" "$WORK/meta"
   pack "$WORK/meta"
 }
 
@@ -97,7 +97,7 @@ set -e
 mkdir -p /boot/firmware/overlays
 cp "$2" /boot/firmware/kernel_2712.img
 HOOK
-  control raspi-firmware 1:1.20250915-1 all 'dosfstools, rsync' "$tree"
+  control raspi-firmware 1:1.20250915-1+standin all 'dosfstools, rsync' "$tree"
   cat >"$tree/DEBIAN/postinst" <<'COPY'
 #!/bin/sh
 set -e
@@ -120,15 +120,15 @@ eeprom_packages() {
   # As in the real package: started at each boot, it flashes the boot loader without being asked.
   printf '[Service]\nType=oneshot\nExecStart=/usr/bin/rpi-eeprom-update -a\n[Install]\nWantedBy=multi-user.target\n' \
     >"$tree/usr/lib/systemd/system/rpi-eeprom-update.service"
-  control rpi-eeprom 28.8-1 all 'raspi-utils, python3, pciutils' "$tree"
+  control rpi-eeprom 28.8-1+standin all 'raspi-utils, python3, pciutils' "$tree"
   printf '#!/bin/sh\nset -e\ndeb-systemd-helper enable rpi-eeprom-update.service\n' >"$tree/DEBIAN/postinst"
   pack "$tree"
   mkdir -p "$WORK/utils/usr/bin"
   cp "$tree/usr/bin/rpi-eeprom-config" "$WORK/utils/usr/bin/vcgencmd"
-  control raspi-utils 20250915-1 arm64 libc6 "$WORK/utils"
+  control raspi-utils 20250915-1+standin arm64 libc6 "$WORK/utils"
   pack "$WORK/utils"
   # Debian has it too, in an older version, which is the one to take.
-  control pciutils 99:1-1 arm64 libc6 "$WORK/pciutils"
+  control pciutils 99:1-1+standin arm64 libc6 "$WORK/pciutils"
   pack "$WORK/pciutils"
 }
 
