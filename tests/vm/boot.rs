@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::lab::{BOOT, LOGIN, Lab, in_service};
+use crate::lab::{BOOT, DISK, LOGIN, Lab, in_service};
 use crate::qemu::{Bus, Vm, overlay};
 use crate::shell::{Shell, quiet};
 use crate::stick::{Fs, Layout};
@@ -33,7 +33,15 @@ pub fn last() -> Vec<Case> {
         Case::new("TM-INGEST present at boot", present_at_boot),
         Case::long("boots from USB storage, which is no stick", |lab| other_bus(lab, Bus::Usb, "sd")),
         Case::long("boots from NVMe", |lab| other_bus(lab, Bus::Nvme, "nvme")),
-        Case::long("boots for the first time from USB storage", |lab| first_boot(lab, Bus::Usb, "sd")),
+        Case::long("boots for the first time from a disk of 8 GiB, and fills it", |lab| {
+            first_boot(lab, Bus::Virtio, "vd", 8)
+        }),
+        Case::long("boots for the first time from USB storage of 32 GiB, and fills it", |lab| {
+            first_boot(lab, Bus::Usb, "sd", 32)
+        }),
+        Case::long("boots for the first time from NVMe of 64 GiB, and fills it", |lab| {
+            first_boot(lab, Bus::Nvme, "nvme", 64)
+        }),
         Case::long("a missing data partition does not hold the boot", without_data),
         Case::long("two disks of one image: nothing of the server starts, and the log names both", twins),
         Case::long("user, key and host name from the FAT partition (cloud-init)", seeded),
@@ -42,11 +50,16 @@ pub fn last() -> Vec<Case> {
 }
 
 fn grown(lab: &mut Lab) -> Outcome<()> {
-    let (_, shell) = lab.machine()?;
+    grown_to(lab.machine()?.1, DISK)
+}
+
+fn grown_to(shell: &mut Shell, disk: u64) -> Outcome<()> {
     let sizes = shell.run("df --output=size -BM / /srv | tail -n 2 | tr -dc '0-9\\n'")?;
     let sizes: Vec<u64> = sizes.split_whitespace().filter_map(|size| size.parse().ok()).collect();
-    // The disk has 16 GiB.
-    check(matches!(sizes[..], [root, data] if root < 4096 && data > 11_000), format!("MiB: {sizes:?}"))?;
+    // Boot and root partition have 4.5 GiB; of the rest the file system keeps a few hundredths for itself.
+    let rest = disk * 1024 - 4624;
+    let fits = matches!(sizes[..], [root, data] if root < 4096 && (rest * 93 / 100..=rest).contains(&data));
+    check(fits, format!("MiB: {sizes:?} on a disk of {disk} GiB"))?;
     let block = shell.run("stat -fc %S / /srv")?;
     check(block == "4096\n4096", format!("block sizes: {block}"))
 }
@@ -150,18 +163,24 @@ fn booted_from(shell: &mut Shell, device: &str) -> Outcome<()> {
 
 /// A machine of a case's own, at its first start from an image as it is, and its shell.
 fn another(lab: &Lab, image: &Path, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<(Vm, Shell)> {
+    sized(lab, image, bus, sticks, append, DISK)
+}
+
+/// The same with a disk of so many GiB.
+fn sized(lab: &Lab, image: &Path, bus: Bus, sticks: &[&Path], append: &str, size: u64) -> Outcome<(Vm, Shell)> {
     let disk = lab.dir.join("another.qcow2");
-    overlay(image, &disk)?;
+    overlay(image, &disk, size)?;
     let vm = lab.start(&disk, bus, sticks, append)?;
     let shell = vm.shell(LOGIN)?;
     Ok((vm, shell))
 }
 
-fn first_boot(lab: &mut Lab, bus: Bus, device: &str) -> Outcome<()> {
+fn first_boot(lab: &mut Lab, bus: Bus, device: &str, size: u64) -> Outcome<()> {
     lab.switch_off()?;
     let image = lab.image.clone();
-    let (_vm, mut shell) = another(lab, &image, bus, &[], "")?;
+    let (_vm, mut shell) = sized(lab, &image, bus, &[], "", size)?;
     in_service(&mut shell)?;
+    grown_to(&mut shell, size)?;
     booted_from(&mut shell, device)
 }
 

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::fuzzed;
 use crate::lab::{JOBS, Lab, in_service};
 use crate::qemu::Bus;
+use crate::replay::Random;
 use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
 use crate::sticks::{BACKUP, DIST, INGEST, Role, completed, finished, mark};
@@ -20,30 +22,42 @@ const BYTES: usize = 60_000;
 const SPEED: u64 = 1_500_000;
 /// A job is done by then, most times.
 const SPAN: f64 = 16.0;
-const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
+/// The first job has begun by then.
+const BEGIN: Duration = Duration::from_secs(60);
+pub const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
 const SYSTEMS: [Fs; 3] = [Fs::Fat32, Fs::Ext4, Fs::ExFat];
 
 /// The sticks for export and backup by role and file system, and what has happened.
-struct Field {
+pub struct Field {
     sticks: BTreeMap<(usize, usize), PathBuf>,
-    random: u64,
+    pub random: Random,
     round: u64,
 }
 
 /// How far a job was when it was disturbed.
 #[derive(Default)]
-struct Tally(BTreeMap<(String, &'static str, &'static str), u32>);
+pub struct Tally(BTreeMap<(String, &'static str, &'static str), u32>);
 
 /// Runs so many rounds of each; each round disturbs the three roles' jobs at once.
-pub fn run(lab: &mut Lab, pulls: u64, cuts: u64) -> Outcome<()> {
+pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages]: [u64; 4]) -> Outcome<()> {
+    if cuts > 0 {
+        lab.be_forgetful()?;
+    }
     let mut field = Field::new(lab)?;
     let mut tally = Tally::default();
-    for round in 0..pulls.max(cuts) {
+    for round in 0..pulls.max(cuts).max(errors).max(damages) {
         if round < pulls {
             field.pulled(lab, &mut tally).map_err(|error| format!("round {round} of pulls: {error}"))?;
         }
         if round < cuts {
             field.power_cut(lab, &mut tally).map_err(|error| format!("round {round} of power cuts: {error}"))?;
+        }
+        if round < errors {
+            field.failing(lab, &mut tally).map_err(|error| format!("round {round} of I/O errors: {error}"))?;
+        }
+        if round < damages {
+            let done = fuzzed::round(&mut field, lab, &mut tally);
+            done.map_err(|error| format!("round {round} of damaged sticks: {error}"))?;
         }
     }
     tally.print();
@@ -52,8 +66,9 @@ pub fn run(lab: &mut Lab, pulls: u64, cuts: u64) -> Outcome<()> {
 
 impl Field {
     fn new(lab: &mut Lab) -> Outcome<Field> {
-        let mut field = Field { sticks: BTreeMap::new(), random: seed(), round: 0 };
-        println!("seed {}", field.random);
+        let seed = seed();
+        println!("seed {seed}");
+        let mut field = Field { sticks: BTreeMap::new(), random: Random::new(seed), round: 0 };
         for index in 1..ROLES.len() {
             for system in 0..SYSTEMS.len() {
                 field.sticks.insert((index, system), stick(lab, index, system, &[])?);
@@ -62,18 +77,9 @@ impl Field {
         Ok(field)
     }
 
-    /// A number below 1.
-    fn chance(&mut self) -> f64 {
-        // Marsaglia's xorshift.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1u64 << 53) as f64
-    }
-
     /// The round's token and three sticks, each role's on another file system than in the round before. The sticks for
     /// export and backup keep what earlier rounds left on them, cut off or not.
-    fn sticks(&mut self, lab: &mut Lab) -> Outcome<(String, Vec<(PathBuf, Fs)>)> {
+    pub fn sticks(&mut self, lab: &mut Lab) -> Outcome<(String, Vec<(PathBuf, Fs)>)> {
         self.round += 1;
         let token = format!("TOKEN-{:010}", self.round);
         // Other lengths than in any other round, so that no file passes for one that is there.
@@ -101,7 +107,7 @@ impl Field {
     fn pulled(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
         let (token, sticks) = self.sticks(lab)?;
         let mut moments: Vec<(Duration, usize)> =
-            (0..ROLES.len()).map(|index| (Duration::from_secs_f64(self.chance() * SPAN), index)).collect();
+            (0..ROLES.len()).map(|index| (Duration::from_secs_f64(self.random.chance() * SPAN), index)).collect();
         moments.sort();
         let (vm, shell) = lab.machine()?;
         fresh_snapshot_data(shell, self.round)?;
@@ -132,10 +138,45 @@ impl Field {
         Ok(())
     }
 
+    /// All three are plugged in and fail at a reading or writing of their own, once or from there on; then they are pulled, and
+    /// plugged in again in good health.
+    fn failing(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
+        let (token, sticks) = self.sticks(lab)?;
+        let (vm, shell) = lab.machine()?;
+        fresh_snapshot_data(shell, self.round)?;
+        let begun = mark(shell)?;
+        let mut told = Vec::new();
+        for (index, (stick, _)) in sticks.iter().enumerate() {
+            let (reading, stays) = (self.random.chance() < 0.3, self.random.chance() < 0.5);
+            // A job reads and writes that often, most times.
+            let number = 1 + (self.random.chance() * 120.0) as u64;
+            vm.plug_failing(ROLES[index].word, stick, reading, number, stays)?;
+            told.push(format!(
+                "{} {number}{}",
+                if reading { "reading" } else { "writing" },
+                if stays { " and all after it" } else { "" }
+            ));
+        }
+        shell.until(&format!("journalctl --after-cursor='{begun}' -q -o cat -t systemd | grep -q usb-"), BEGIN)?;
+        sleep(Duration::from_secs(10));
+        shell.until(QUIET, Duration::from_secs(240))?;
+        let reached = reached(shell, &begun)?;
+        whole(shell, "/srv/rpi-server", None)?;
+        lab.pull_all()?;
+        completed(lab.shell()?)?;
+        self.again(lab, &token, &sticks)?;
+        for (index, (_, fs)) in sticks.iter().enumerate() {
+            tally.note(ROLES[index], *fs, reached[index], "failed");
+            let (label, reached) = (ROLES[index].label, reached[index]);
+            println!("error  {label:9} {:5}  {:30}  {reached:10}  came right", fs.name(), told[index]);
+        }
+        Ok(())
+    }
+
     /// The power fails while all three jobs and a snapshot are under way; it comes back with the sticks still in.
     fn power_cut(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
         let (token, sticks) = self.sticks(lab)?;
-        let moment = Duration::from_secs_f64(self.chance() * SPAN);
+        let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
         let (vm, shell) = lab.machine()?;
         fresh_snapshot_data(shell, self.round)?;
         // The journal of the last seconds is lost with the power; the serial console's text is not.
@@ -145,8 +186,13 @@ impl Field {
         for (index, (stick, _)) in sticks.iter().enumerate() {
             vm.plug_slow(ROLES[index].word, stick, SPEED)?;
         }
-        sleep(moment.saturating_sub(started.elapsed()));
-        let said = lab.cut();
+        // The first job has begun; a cut before that would say nothing of it.
+        let begun = |text: &str| ROLES.iter().any(|role| how_far(text, role) != "not begun");
+        while !begun(&lab.console()) && started.elapsed() < BEGIN {
+            sleep(Duration::from_millis(100));
+        }
+        sleep(moment);
+        let (said, lost) = lab.cut(&mut self.random)?;
         let files: Vec<&Path> = sticks.iter().map(|(stick, _)| stick.as_path()).collect();
         lab.switch_on(Bus::Virtio, &files)?;
         let shell = lab.shell()?;
@@ -166,8 +212,11 @@ impl Field {
             tally.note(role, sticks[index].1, reached[index], "cut");
         }
         println!(
-            "cut    {:5} ms  {}  came right",
+            "cut    {:5} ms  {} writes flushed, {} not: {} blocks of these lost  {}  came right",
             moment.as_millis(),
+            lost.durable,
+            lost.open,
+            lost.blocks,
             (0..3)
                 .map(|index| format!("{} {} {}", ROLES[index].label, sticks[index].1.name(), reached[index]))
                 .collect::<Vec<_>>()
@@ -177,7 +226,7 @@ impl Field {
     }
 
     /// Each stick once more, in peace: now all of it must be there.
-    fn again(&mut self, lab: &mut Lab, token: &str, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
+    pub fn again(&mut self, lab: &mut Lab, token: &str, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
         let (vm, shell) = lab.machine()?;
         for (index, role) in ROLES.into_iter().enumerate() {
             let begun = mark(shell)?;
@@ -208,7 +257,7 @@ fn stick(lab: &mut Lab, index: usize, system: usize, files: &[(String, String)])
 }
 
 /// No job of a stick runs or is about to.
-const QUIET: &str =
+pub const QUIET: &str =
     "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .";
 
 /// The next backup differs from the last one.
@@ -219,7 +268,7 @@ fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
 }
 
 /// How far each role's job was when it ended, by its journal after a mark.
-fn reached(shell: &mut Shell, mark: &str) -> Outcome<Vec<&'static str>> {
+pub fn reached(shell: &mut Shell, mark: &str) -> Outcome<Vec<&'static str>> {
     let mut all = Vec::new();
     for role in ROLES {
         let said = shell.run(&format!("journalctl --after-cursor='{mark}' -q -u '{}' -o cat | cat", role.unit))?;
@@ -237,7 +286,7 @@ fn how_far(said: &str, role: &Role) -> &'static str {
 }
 
 /// Both datasets are of one round, with all their files; of this round, if there is a token.
-fn whole(shell: &mut Shell, place: &str, token: Option<&str>) -> Outcome<()> {
+pub fn whole(shell: &mut Shell, place: &str, token: Option<&str>) -> Outcome<()> {
     for set in ["master", "docviewer"] {
         let found = shell.run(&format!(
             "cd {place}/{set} && find . -name '*.csv' -size +50k | wc -l && cat /dev/null *.csv 2>/dev/null | grep -ao 'TOKEN-[0-9]*' | fold -w 16 | sort -u"
@@ -260,7 +309,7 @@ fn snapshots(shell: &mut Shell) -> Outcome<()> {
 }
 
 impl Tally {
-    fn note(&mut self, role: &Role, fs: Fs, reached: &'static str, how: &'static str) {
+    pub fn note(&mut self, role: &Role, fs: Fs, reached: &'static str, how: &'static str) {
         *self.0.entry((format!("{how} {}", role.label), fs.name(), reached)).or_default() += 1;
     }
 

@@ -1,17 +1,22 @@
 //! The machine that the cases share, and the place for its disk and its sticks.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::qemu::{Bus, Start, Vm, overlay};
-use crate::shell::Shell;
+use crate::replay::{self, Lost, Random};
+use crate::shell::{Shell, quiet};
 use crate::{Outcome, check, fail};
 
 /// The slowest boot, with the container's loading and the cluster's making, beside other work.
 pub const BOOT: Duration = Duration::from_secs(1200);
 /// From switching on to a login.
 pub const LOGIN: Duration = Duration::from_secs(420);
+
+/// GiB of the shared machine's disk.
+pub const DISK: u64 = 16;
 
 /// The jobs' names in the journal, as journalctl takes them.
 pub const JOBS: &str = "-t tool-ingest-sync -t tool-dist-export -t tool-backup-export -t tool-snapshot";
@@ -25,6 +30,8 @@ pub struct Lab {
     /// For sockets, whose paths must be short.
     run: tempfile::TempDir,
     machine: Option<(Vm, Shell)>,
+    /// Whether a power cut loses what the shared machine has not flushed to its disk.
+    forgetful: bool,
     /// A time for meta.json, later with each question.
     time: u64,
     _dir: Removed,
@@ -49,12 +56,45 @@ impl Lab {
         let dir = image.with_file_name(format!("vm-test.{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let run = tempfile::tempdir().map_err(|error| error.to_string())?;
-        Ok(Self { image, run, machine: None, time: 0, _dir: Removed(dir.clone()), dir })
+        Ok(Self { image, run, machine: None, forgetful: false, time: 0, _dir: Removed(dir.clone()), dir })
     }
 
     /// A machine of a case's own, on this disk.
     pub fn start(&self, disk: &Path, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<Vm> {
-        Vm::start(&Start { image: &self.image, disk, bus, sticks, run: self.run.path(), append })
+        Vm::start(&Start { image: &self.image, disk, log: None, bus, sticks, run: self.run.path(), append })
+    }
+
+    /// From here on a power cut loses what the shared machine has not flushed; it is to be off. Its disk is a raw file then, with
+    /// a copy as it was when the power came on.
+    pub fn be_forgetful(&mut self) -> Outcome<()> {
+        check(self.machine.is_none(), "the machine is on")?;
+        let disk = self.disk();
+        quiet(Command::new("cp").arg("--sparse=always").arg(self.image.with_extension("img")).arg(&disk))?;
+        let grown = File::options().write(true).open(&disk).and_then(|file| file.set_len(DISK << 30));
+        grown.map_err(|error| format!("{}: {error}", disk.display()))?;
+        self.forgetful = true;
+        Ok(())
+    }
+
+    /// Starts the shared machine's QEMU.
+    fn start_shared(&self, bus: Bus, sticks: &[&Path]) -> Outcome<Vm> {
+        let disk = self.disk();
+        if !self.forgetful {
+            return self.start(&disk, bus, sticks, "");
+        }
+        quiet(Command::new("cp").arg("--sparse=always").arg(&disk).arg(self.before()))?;
+        let log = self.log();
+        File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let run = self.run.path();
+        Vm::start(&Start { image: &self.image, disk: &disk, log: Some(&log), bus, sticks, run, append: "" })
+    }
+
+    fn before(&self) -> PathBuf {
+        self.dir.join("before.img")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("writes.log")
     }
 
     /// The shared machine's disk.
@@ -67,9 +107,9 @@ impl Lab {
         check(self.machine.is_none(), "the machine is on already")?;
         let disk = self.disk();
         if !disk.exists() {
-            overlay(&self.image, &disk)?;
+            overlay(&self.image, &disk, DISK)?;
         }
-        let vm = self.start(&disk, bus, sticks, "")?;
+        let vm = self.start_shared(bus, sticks)?;
         let shell = vm.shell(LOGIN)?;
         self.machine = Some((vm, shell));
         Ok(())
@@ -83,9 +123,22 @@ impl Lab {
         }
     }
 
-    /// The power fails; all that the machine had written to its serial console.
-    pub fn cut(&mut self) -> String {
-        self.machine = None;
+    /// The power fails; all that the machine had written to its serial console, and what its disk lost.
+    pub fn cut(&mut self, random: &mut Random) -> Outcome<(String, Lost)> {
+        let mut lost = Lost::default();
+        if let Some((mut vm, shell)) = self.machine.take() {
+            vm.stop()?;
+            drop((vm, shell));
+            if self.forgetful {
+                lost = replay::cut(&self.before(), &self.log(), random)?;
+                fs::rename(self.before(), self.disk()).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok((self.console(), lost))
+    }
+
+    /// What the machine has written to its serial console.
+    pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.run.path().join("console.log")).unwrap_or_default()).into_owned()
     }
 

@@ -31,8 +31,10 @@ pub enum Bus {
 pub struct Start<'a> {
     /// The files of the image, without their endings.
     pub image: &'a Path,
-    /// A qcow2 file.
+    /// A qcow2 file; a raw one, if its writes are logged.
     pub disk: &'a Path,
+    /// A new file for the log of the disk's writes.
+    pub log: Option<&'a Path>,
     /// Where its disk sits.
     pub bus: Bus,
     /// Sticks that are plugged in when it is switched on.
@@ -56,8 +58,8 @@ pub struct Vm {
     pub started: Instant,
 }
 
-/// Makes the throw-away overlay of the image; the disk is larger than the image, as any real one.
-pub fn overlay(image: &Path, disk: &Path) -> Outcome<()> {
+/// Makes the throw-away overlay of the image, on a disk of so many GiB: larger than the image, as any real one.
+pub fn overlay(image: &Path, disk: &Path, size: u64) -> Outcome<()> {
     let _ = fs::remove_file(disk);
     let base = image.with_extension("img");
     quiet(
@@ -65,7 +67,7 @@ pub fn overlay(image: &Path, disk: &Path) -> Outcome<()> {
             .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
             .arg(base)
             .arg(disk)
-            .arg("16G"),
+            .arg(format!("{size}G")),
     )
 }
 
@@ -133,6 +135,17 @@ impl Vm {
         self.order("qom-set", json!({"path": path, "property": "limits", "value": {"bps-write": 1 << 30}})).map(drop)
     }
 
+    /// Puts a failing stick in: its n-th reading or writing ends with an I/O error, and, if it stays, so do all after it.
+    pub fn plug_failing(&mut self, name: &str, file: &Path, reading: bool, number: u64, stays: bool) -> Outcome<()> {
+        let event = if reading { "read_aio" } else { "write_aio" };
+        let count: Vec<Value> =
+            (1..number).map(|state| json!({"event": event, "state": state, "new_state": state + 1})).collect();
+        let error = json!({"event": event, "state": number, "errno": 5, "once": !stays});
+        let image = json!({"driver": "file", "filename": file});
+        let debug = json!({"driver": "blkdebug", "image": image, "set-state": count, "inject-error": [error]});
+        self.plug_node(name, json!({"driver": "raw", "file": debug}))
+    }
+
     fn plug_node(&mut self, name: &str, mut node: Value) -> Outcome<()> {
         if let Some(node) = node.as_object_mut() {
             node.insert("node-name".to_owned(), json!(name));
@@ -166,6 +179,12 @@ impl Vm {
         for name in self.plugged.clone() {
             let _ = self.pull(&name);
         }
+    }
+
+    /// Stops it between two of its instructions, when what it has asked of its disks is done. QEMU ends the log of a disk with a
+    /// flush of its own then.
+    pub fn stop(&mut self) -> Outcome<()> {
+        self.order("stop", json!({})).map(drop)
     }
 
     /// Presses the power button and waits until it is off.
@@ -256,7 +275,10 @@ fn arguments(start: &Start, socket: &Path, port: u16) -> Outcome<Vec<String>> {
     add("-device", "qemu-xhci,id=xhci".to_owned());
     // A controller of their own for sticks: the disk on USB keeps its port.
     add("-device", "qemu-xhci,id=sticks,p2=8,p3=8".to_owned());
-    add("-drive", format!("if=none,id=disk,format=qcow2,cache=unsafe,file={}", shown(start.disk)));
+    match start.log {
+        None => add("-drive", format!("if=none,id=disk,format=qcow2,cache=unsafe,file={}", shown(start.disk))),
+        Some(log) => add("-blockdev", logged(&shown(start.disk), &shown(log))),
+    }
     add("-device", drive.to_owned());
     for (number, stick) in start.sticks.iter().enumerate() {
         let name = early(number);
@@ -270,6 +292,14 @@ fn arguments(start: &Start, socket: &Path, port: u16) -> Outcome<Vec<String>> {
     // systemd takes it for a credential; so the image needs no door of its own for tests.
     add("-fw_cfg", format!("name=opt/io.systemd.credentials/ssh.authorized_keys.root,string={}", key.trim()));
     Ok(words)
+}
+
+/// A disk whose writes and flushes go into a log too (tests/vm/replay.rs). The flushes reach the log, not this machine's disk.
+fn logged(disk: &str, log: &str) -> String {
+    format!(
+        "driver=blklogwrites,node-name=disk,log-sector-size=512,log-super-update-interval=256,file.driver=file,file.filename={disk},file.cache.no-flush=on,\
+         log.driver=file,log.filename={log},log.cache.no-flush=on"
+    )
 }
 
 /// The name of a stick that is in when the machine is switched on.
