@@ -45,12 +45,18 @@ make_base() {
   forget_old base "${BASE##*/}"
 }
 
+# on_base: mmdebstrap's hook that begins a system with what Debian's root has. Its sources stay out until the end: apt would ask
+# the mirrors too, and could take from them what the lock does not name.
+on_base() {
+  printf "tar -C \"\$1\" --exclude='./dev/*' --exclude=./etc/apt/sources.list.d/debian.sources -xf '%s' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" "$BASE"
+}
+
 make_target() {
   local list=image/$TARGET/packages.list
   TARGET_BASE=$CACHE/$TARGET-$(key "${BASE##*/}" "$list" "$LOCK/$TARGET").tar
   ! kept "$TARGET_BASE" || return 0
   debian_packages "$TARGET" "$list" "$WORK/target.tar" --variant=custom \
-    --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\""
+    --setup-hook="$(on_base)"
   check_installed "$WORK/target.tar" base "$TARGET"
   keep "$WORK/target.tar" "$TARGET_BASE"
   forget_old "$TARGET" "${TARGET_BASE##*/}"

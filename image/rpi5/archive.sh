@@ -59,7 +59,7 @@ make_target() {
   ! kept "$TARGET_BASE" || return 0
   raspi_source "$RASPI_KEYRING" >"$WORK/raspi.sources"
   debian_packages rpi5 "$list" "$WORK/target.tar" --variant=custom \
-    --setup-hook="tar -C \"\$1\" --exclude='./dev/*' -xf '$BASE' && mkdir -p \"\$1/dev/pts\" \"\$1/dev/shm\"" \
+    --setup-hook="$(on_base)" \
     --customize-hook="upload '$WORK/raspi.sources' /etc/apt/sources.list.d/raspi.sources" \
     --customize-hook="upload '$WORK/raspi.gpg' $RASPI_KEYRING" \
     --customize-hook="rm -rf \"\$1/boot/firmware/\"* \"\$1\"/etc/systemd/system/*.wants/rpi-eeprom-update.service"
