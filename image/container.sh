@@ -57,7 +57,7 @@ stand_in() {
     <"$WORK/pg.tar" | tar -C "$tree" --no-same-owner -x
   rm "$WORK/pg.tar"
   install -D -m 755 image/postgres/entrypoint.sh "$tree/usr/local/bin/docker-entrypoint.sh"
-  cp image/postgres/passwd image/postgres/group "$tree/etc/"
+  install -m 644 image/postgres/passwd image/postgres/group "$tree/etc/"
   rm -f "$tree/etc/resolv.conf" "$tree/etc/hostname"
   mkdir -p "$tree/var/lib/postgresql/data" "$tree/dev" "$tree/proc" "$tree/sys" "$tree/tmp" "$tree/run"
   ln -sfn dash "$tree/usr/bin/sh"
