@@ -21,7 +21,7 @@ const BYTES: usize = 60_000;
 /// What a slow stick takes in a second; with these data a job writes for some seconds.
 const SPEED: u64 = 1_500_000;
 /// A job is done by then, most times.
-const SPAN: f64 = 16.0;
+const SPAN: f64 = 9.0;
 /// The first job has begun by then.
 const BEGIN: Duration = Duration::from_secs(60);
 pub const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
