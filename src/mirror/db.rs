@@ -63,5 +63,7 @@ pub fn end(running: Running<'_>, side: Side, uri: &PgUri) -> Result<()> {
         return Ok(());
     }
     let next = "primary_db_uri / mirror_db_uri とネットワークを確認して、もう一度";
-    Err(Error::Failed { why: format!("{side} のデータベース({uri})を読めません: {}", ended.words), next })
+    Err(Error::Failed {
+        why: format!("{side} のデータベース({uri})を読めません: {}", ended.reason()), next
+    })
 }

@@ -173,7 +173,7 @@ impl<'a> PiZero<'a> {
 
     /// What a last word other than success means.
     fn outcome(&self, word: &str, ssh: BufReader<Running<'_>>, change: Option<Change>) -> Failure {
-        let words = ssh.into_inner().end().map(|ended| ended.words).unwrap_or_default();
+        let words = ssh.into_inner().end().map(|ended| ended.reason()).unwrap_or_default();
         let (shown, path, service) = (self.shown(), self.path, self.service);
         let failed = |why: String| Error::Failed { why, next: NEXT_REMOTE };
         let not_restarted = || failed(format!("Pi Zero({shown})の {service} を再起動できません: {words}"));
@@ -211,7 +211,7 @@ impl<'a> PiZero<'a> {
 
     /// ssh(1): 255 is its own failure, anything else the remote command's.
     fn refused(&self, ended: &Ended, begun: bool) -> Error {
-        let (shown, words) = (self.shown(), &ended.words);
+        let (shown, words) = (self.shown(), ended.reason());
         if ended.status.code() == Some(255) {
             return Error::Failed { why: format!("SSH 接続に失敗しました({shown}): {words}"), next: NEXT_SSH };
         }

@@ -105,10 +105,17 @@ pub struct Program<'a> {
 pub struct Ended {
     /// Its exit status.
     pub status: ExitStatus,
-    /// The last of what it said on stderr, safe to print, without the secret; the status of one that failed without a word.
+    /// The last of what it said on stderr, safe to print, without the secret.
     pub words: String,
     /// Its output, where that was asked for.
     pub text: Vec<u8>,
+}
+
+impl Ended {
+    /// Why it failed: its last words, or what ended it where it could say none.
+    pub fn reason(&self) -> String {
+        if self.words.is_empty() && !self.status.success() { self.status.to_string() } else { self.words.clone() }
+    }
 }
 
 impl<'a> Program<'a> {
@@ -183,8 +190,7 @@ impl<'a> Program<'a> {
         if status.success() {
             return Ok(());
         }
-        let status = status.to_string();
-        let said = if words == status { String::new() } else { format!(": {words}") };
+        let said = if words.is_empty() { words } else { format!(": {words}") };
         Err(Error::Failed { why: format!("{shown} failed ({status}){said}"), next })
     }
 
@@ -226,7 +232,7 @@ impl<'a> Program<'a> {
             Some(_) => text.recv_timeout(GRACE).ok().flatten().ok_or_else(|| failed("says too much".to_owned()))?,
             None => Vec::new(),
         };
-        Ok(Ended { status, words: reason(status, &words, secret), text })
+        Ok(Ended { status, words: shown_words(&words, secret), text })
     }
 }
 
@@ -305,12 +311,6 @@ fn last_words(mut stderr: impl Read) -> Vec<u8> {
     kept
 }
 
-/// Why a program ended badly: its last words, or what ended it where it could say none.
-fn reason(status: ExitStatus, words: &[u8], secret: Option<&str>) -> String {
-    let words = shown_words(words, secret);
-    if words.is_empty() && !status.success() { status.to_string() } else { words }
-}
-
 /// The last words without the secret, on one line.
 fn shown_words(words: &[u8], secret: Option<&str>) -> String {
     let text = String::from_utf8_lossy(words);
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn one_that_says_nothing_has_a_reason_too() {
-        let words = |script| sh(script, LIMIT).end().unwrap().words;
+        let words = |script| sh(script, LIMIT).end().unwrap().reason();
         assert_eq!(words("kill -9 $$"), "signal: 9 (SIGKILL)");
         assert_eq!(words("exit 3"), "exit status: 3");
         assert_eq!(words("exit 0"), "");

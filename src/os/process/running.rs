@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use super::{Ended, LAST_WORDS_WAIT, POLL, Program, aside, end_group, last_words, reason, watch};
+use super::{Ended, LAST_WORDS_WAIT, POLL, Program, aside, end_group, last_words, shown_words, watch};
 use crate::error::{Error, Result};
 use crate::os::signal;
 
@@ -86,8 +86,7 @@ impl Running<'_> {
         let status = watch(child, *deadline, *limit, *despite_signals, &failed);
         self.ended = true;
         let words = self.words.recv_timeout(LAST_WORDS_WAIT).unwrap_or_default();
-        let status = status?;
-        Ok(Ended { status, words: reason(status, &words, self.secret), text: Vec::new() })
+        Ok(Ended { status: status?, words: shown_words(&words, self.secret), text: Vec::new() })
     }
 }
 
