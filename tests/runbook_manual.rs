@@ -142,6 +142,7 @@ fn what_the_manual_way_puts_there_works_and_its_way_back_takes_away() {
         let path = entry.unwrap().path();
         let there = match path.extension().unwrap().to_str().unwrap() {
             "preset" => continue,
+            "conf" if path.ends_with("docker.conf") => by_hand.join("docker.service.d/toolmaster.conf"),
             "conf" => by_hand.join("mnt-backup.mount.d/toolmaster.conf"),
             _ => by_hand.join(path.file_name().unwrap()),
         };

@@ -128,8 +128,13 @@ fn removed(lab: &mut Lab) -> Outcome<()> {
     types(shell, "apt remove toolmaster")?;
     shell.run("! grep -E '^/dev/sd' /proc/mounts")?;
     shell.run("! systemctl list-units --no-legend --plain 'usb-*@*' 'tool-*' | grep .")?;
-    // The image lets Docker run only on a provisioned machine.
+    // With the package Docker runs only on a provisioned machine.
     shell.run("! pgrep -x postgres && test -e /var/lib/docker/volumes/postgres-data/_data")?;
+    // The database is the operator's, without the package too.
+    let database = "systemctl start docker && cd /srv/rpi-server && docker compose";
+    shell.run_within(&format!("{database} start 2>&1"), INSTALL)?;
+    shell.until("docker exec postgres pg_isready -q", INSTALL)?;
+    shell.run(&format!("{database} stop 2>&1"))?;
     vm.pull("before")?;
     vm.pull("half")?;
     let second = mark(shell)?;
