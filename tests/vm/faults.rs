@@ -6,20 +6,19 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::fuzzed;
 use crate::lab::{JOBS, Lab, in_service};
 use crate::qemu::Bus;
 use crate::replay::Random;
 use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
 use crate::sticks::{BACKUP, DIST, INGEST, Role, completed, finished, mark};
-use crate::{Outcome, check};
+use crate::{Outcome, check, fuzzed, hands};
 
 /// Files of a dataset, and bytes of each.
 const FILES: usize = 24;
 const BYTES: usize = 60_000;
 /// What a slow stick takes in a second; with these data a job writes for some seconds.
-const SPEED: u64 = 1_500_000;
+pub const SPEED: u64 = 1_500_000;
 /// A job is done by then, most times.
 const SPAN: f64 = 9.0;
 /// The first job has begun by then.
@@ -31,7 +30,7 @@ const SYSTEMS: [Fs; 3] = [Fs::Fat32, Fs::Ext4, Fs::ExFat];
 pub struct Field {
     sticks: BTreeMap<(usize, usize), PathBuf>,
     pub random: Random,
-    round: u64,
+    pub round: u64,
 }
 
 /// How far a job was when it was disturbed.
@@ -39,13 +38,13 @@ pub struct Field {
 pub struct Tally(BTreeMap<(String, &'static str, &'static str), u32>);
 
 /// Runs so many rounds of each; each round disturbs the three roles' jobs at once.
-pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages]: [u64; 4]) -> Outcome<()> {
-    if cuts > 0 {
+pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages, hands]: [u64; 5]) -> Outcome<()> {
+    if cuts > 0 || hands > 1 {
         lab.be_forgetful()?;
     }
     let mut field = Field::new(lab)?;
     let mut tally = Tally::default();
-    for round in 0..pulls.max(cuts).max(errors).max(damages) {
+    for round in 0..[pulls, cuts, errors, damages, hands].into_iter().max().unwrap_or(0) {
         if round < pulls {
             field.pulled(lab, &mut tally).map_err(|error| format!("round {round} of pulls: {error}"))?;
         }
@@ -58,6 +57,10 @@ pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages]: [u64; 4]) -> Outcome<(
         if round < damages {
             let done = fuzzed::round(&mut field, lab, &mut tally);
             done.map_err(|error| format!("round {round} of damaged sticks: {error}"))?;
+        }
+        if round < hands {
+            let done = hands::round(&mut field, lab, &mut tally, round % 2 == 1);
+            done.map_err(|error| format!("round {round} of commands by hand: {error}"))?;
         }
     }
     tally.print();
@@ -126,7 +129,7 @@ impl Field {
         whole(shell, "/srv/rpi-server", None)?;
         self.again(lab, &token, &sticks)?;
         for (moment, index) in &moments {
-            tally.note(ROLES[*index], sticks[*index].1, reached[*index], "pulled");
+            tally.note(ROLES[*index].label, sticks[*index].1, reached[*index], "pulled");
             println!(
                 "pull   {:5} ms  {:9} {:5}  {:10}  came right",
                 moment.as_millis(),
@@ -166,7 +169,7 @@ impl Field {
         completed(lab.shell()?)?;
         self.again(lab, &token, &sticks)?;
         for (index, (_, fs)) in sticks.iter().enumerate() {
-            tally.note(ROLES[index], *fs, reached[index], "failed");
+            tally.note(ROLES[index].label, *fs, reached[index], "failed");
             let (label, reached) = (ROLES[index].label, reached[index]);
             println!("error  {label:9} {:5}  {:30}  {reached:10}  came right", fs.name(), told[index]);
         }
@@ -209,7 +212,7 @@ impl Field {
         completed(lab.shell()?)?;
         self.again(lab, &token, &sticks)?;
         for (index, role) in ROLES.into_iter().enumerate() {
-            tally.note(role, sticks[index].1, reached[index], "cut");
+            tally.note(role.label, sticks[index].1, reached[index], "cut");
         }
         println!(
             "cut    {:5} ms  {} writes flushed, {} not: {} blocks of these lost  {}  came right",
@@ -261,7 +264,7 @@ pub const QUIET: &str =
     "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .";
 
 /// The next backup differs from the last one.
-fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
+pub fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
     let sql = format!("CREATE TABLE IF NOT EXISTS rounds (n int); INSERT INTO rounds VALUES ({round})");
     shell.run(&format!("docker exec postgres psql -q -U $(docker exec postgres printenv POSTGRES_USER) -d $(docker exec postgres printenv POSTGRES_DB) -c '{sql}' 2>&1"))?;
     shell.run_within("toolmaster snapshot", Duration::from_secs(240)).map(drop)
@@ -309,8 +312,8 @@ fn snapshots(shell: &mut Shell) -> Outcome<()> {
 }
 
 impl Tally {
-    pub fn note(&mut self, role: &Role, fs: Fs, reached: &'static str, how: &'static str) {
-        *self.0.entry((format!("{how} {}", role.label), fs.name(), reached)).or_default() += 1;
+    pub fn note(&mut self, what: &str, fs: Fs, reached: &'static str, how: &'static str) {
+        *self.0.entry((format!("{how} {what}"), fs.name(), reached)).or_default() += 1;
     }
 
     fn print(&self) {

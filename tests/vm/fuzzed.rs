@@ -30,7 +30,7 @@ pub fn round(field: &mut Field, lab: &mut Lab, tally: &mut Tally) -> Outcome<()>
         vm.plug(ROLES[index].word, file)?;
     }
     // Damage may have made a stick a foreign one: then the guard's line is the job.
-    shell.until("sleep 5; udevadm settle; true", Duration::from_secs(60))?;
+    shell.run("sleep 5; udevadm settle")?;
     shell.until(QUIET, END)?;
     let reached = reached(shell, &begun)?;
     alive(shell, &begun)?;
@@ -45,7 +45,7 @@ pub fn round(field: &mut Field, lab: &mut Lab, tally: &mut Tally) -> Outcome<()>
     }
     field.again(lab, &token, &sticks)?;
     for (index, (_, fs)) in sticks.iter().enumerate() {
-        tally.note(ROLES[index], *fs, reached[index], "damaged");
+        tally.note(ROLES[index].label, *fs, reached[index], "damaged");
         let (label, places) = (ROLES[index].label, damaged[index].1);
         println!("damage {label:9} {:5}  {places:3} places  {:10}  came right", fs.name(), reached[index]);
     }

@@ -8,6 +8,7 @@
 mod boot;
 mod faults;
 mod fuzzed;
+mod hands;
 mod lab;
 mod package;
 mod qemu;
@@ -107,11 +108,12 @@ fn main() -> ExitCode {
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// `--disturb PULLS CUTS ERRORS DAMAGES`: rounds of pulled sticks, power cuts, I/O errors and damaged file systems instead of the cases.
+/// `--disturb PULLS CUTS ERRORS DAMAGES HANDS`: rounds of pulled sticks, power cuts, I/O errors, damaged file systems and disturbed commands by hand
+/// instead of the cases.
 fn disturbed(lab: &mut Lab, arguments: &[String]) -> Option<ExitCode> {
     let place = arguments.iter().position(|word| word == "--disturb")?;
     let number = |index: usize| arguments.get(place + index).and_then(|word| word.parse().ok()).unwrap_or(0);
-    Some(match faults::run(lab, [1, 2, 3, 4].map(number)) {
+    Some(match faults::run(lab, [1, 2, 3, 4, 5].map(number)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             println!("FAILED {reason}\n{}\n{}", indented(&lab.news()), indented(&lab.after_failure()));
