@@ -28,7 +28,7 @@ need_packages() {
   [ ${#missing[@]} -gt 0 ] || return 0
   printf 'Installing Debian packages: %s\n' "${missing[*]}"
   as_root apt-get update -qq || die "the list of Debian packages can't be had -> connect this machine to a mirror, or install by hand: ${missing[*]}"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" ||
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" ||
     die "these Debian packages can't be installed: ${missing[*]}"
 }
 
@@ -49,4 +49,14 @@ need_target() {
   command -v rustup >/dev/null || die "Rust's library for $1 is missing and there is no rustup -> install Rust with rustup"
   rustup target add "$1" ||
     die "Rust's library for $1 can't be downloaded -> connect this machine and run: rustup target add $1"
+}
+
+# put MARK FILE TABLE: replaces what stands between the marks.
+put() {
+  local text
+  text=$(MARK=$1 TABLE=$3 awk '
+    $0 == "<!-- " ENVIRON["MARK"] " -->" { print; print ""; print ENVIRON["TABLE"]; print ""; skip = 1; next }
+    $0 == "<!-- end of " ENVIRON["MARK"] " -->" { skip = 0 }
+    !skip' "$2")
+  printf '%s\n' "$text" >"$2"
 }

@@ -1,0 +1,180 @@
+# shellcheck shell=bash
+# What the benchmarks share. Read with `.`, from the project's root; scripts/bench runs them all.
+#
+# Each measurement takes turns: ours, the reference, ours … on the same data, so that what else the machine does meets both. A row
+# holds the medians of both and the median, least and greatest of the ratios of the pairs.
+# ROUNDS is how many pairs; DIR where disks are made; RESULTS a file that gets the rows, `|` between their fields.
+
+. scripts/lib.sh
+
+[ "$(id -u)" -eq 0 ] || die "this needs root, for disks and sticks -> run it as root"
+# Mounts in a namespace of their own: nothing of them is seen outside, and they end with this.
+if [ -z "${BENCH_INSIDE-}" ]; then
+  exec unshare --mount --propagation private env BENCH_INSIDE=yes bash "$0" "$@"
+fi
+
+need_packages e2fsprogs rsync zstd time util-linux perl
+need_rust
+ROUNDS=${ROUNDS:-5}
+TARGET=$(uname -m)-unknown-linux-musl
+need_target "$TARGET"
+# The program as the Pi has it: static, with the release's options.
+cargo build --locked --release --quiet --target "$TARGET"
+PROGRAM=$PWD/${CARGO_TARGET_DIR:-target}/$TARGET/release/toolmaster
+
+mount -t tmpfs -o mode=0755 tmpfs /run
+work=$(mktemp -d "${DIR:-/var/tmp}/toolmaster-bench.XXXXXX")
+finish() {
+  local status=$?
+  at_end
+  for place in "$work"/*/; do umount -q "$place" 2>/dev/null || true; done
+  rm -rf --one-file-system "$work"
+  exit "$status"
+}
+# What a benchmark has started, it ends here.
+at_end() { :; }
+trap finish EXIT
+
+# disk NAME MIB LABEL: a disk image with ext4 and its loop device, which the kernel takes away when its last user has gone.
+declare -A DEVICE
+disk() {
+  truncate -s "${2}M" "$work/$1.img"
+  mkfs.ext4 -q -F -L "$3" -E lazy_itable_init=0,lazy_journal_init=0 "$work/$1.img"
+  DEVICE[$1]=$(losetup --find --show "$work/$1.img")
+  # shellcheck disable=SC2034 # it is held open by this shell
+  exec {held}<"${DEVICE[$1]}"
+  losetup -d "${DEVICE[$1]}"
+  mkdir -p "$work/$1"
+}
+
+# stick ROLE: the disk "stick" anew, empty but for its role.
+stick() {
+  umount -q "$work/stick" 2>/dev/null || true
+  mkfs.ext4 -q -F -L "TM-$1" -E lazy_itable_init=0,lazy_journal_init=0 "${DEVICE[stick]}"
+  mount "${DEVICE[stick]}" "$work/stick"
+  mkdir "$work/stick/.toolmaster"
+  echo "$1" >"$work/stick/.toolmaster/role"
+  umount "$work/stick"
+}
+
+# toolmaster ARGUMENTS…: ours, on the server of this benchmark. What it says is kept for the case that it fails.
+toolmaster() {
+  env -i PATH="$PATH" SERVER_ROOT="$work/server/root" LOCAL_MASTER_DIR="$work/server/terminal/master" \
+    LOCAL_DOC_DIR="$work/server/terminal/docviewer" ${PG_URI:+PG_URI="$PG_URI"} "$PROGRAM" "$@" >"$work/said" 2>&1 ||
+    die "toolmaster $*: $(tail -n 5 "$work/said")"
+}
+
+# database_server: a PostgreSQL server of this benchmark's own, that answers to psql without further ado; `at_end` ends it.
+database_server() {
+  need_packages postgresql postgresql-client
+  local bin
+  bin=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1)
+  export PGHOST=127.0.0.1 PGPORT=$((20000 + RANDOM % 20000)) PGUSER=app PGCONNECT_TIMEOUT=5
+  chmod 755 "$work"
+  install -d -o postgres -g postgres "$work/pg"
+  quietly as_postgres "$bin/initdb" -D "$work/pg/data" -U app -A trust -E UTF8 --locale=C.UTF-8 --no-sync
+  as_postgres --pdeathsig INT "$bin/postgres" -D "$work/pg/data" -p "$PGPORT" -k "$work/pg" -c listen_addresses=127.0.0.1 \
+    -c fsync=off -c max_wal_size=1GB >"$work/pg.log" 2>&1 &
+  postgres=$!
+  # shellcheck disable=SC2317 # called at the end
+  at_end() {
+    kill -INT "$postgres"
+    wait "$postgres" || true
+  }
+  for _ in {1..100}; do
+    ! psql -Xqc 'SELECT 1' postgres >"$work/out" 2>&1 || return 0
+    sleep 0.1
+  done
+  die "PostgreSQL does not answer: $(tail -n 5 "$work/pg.log")"
+}
+as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
+
+# drawings DIRECTORY FILES MIB: a data set: `master` with tables, `docviewer` with drawings that hardly compress, in folders of a hundred,
+# most of them small. The same one each time.
+drawings() {
+  perl - "$@" <<'PERL'
+use strict; use warnings;
+my ($root, $files, $mib) = @ARGV;
+my $state = 42;
+sub chance { $state = ($state * 6364136223846793005 + 1442695040888963407) & 0xffffffffffffffff; return ($state >> 33) / 2**31 }
+open my $noise, '<', '/dev/urandom' or die $!;
+read $noise, my $pool, 32 << 20;
+my @weight = map { exp(3 * chance()) } 1 .. $files;
+my $sum = 0; $sum += $_ for @weight;
+mkdir $root; mkdir "$root/$_" for qw(master docviewer);
+for my $n (0 .. $files - 1) {
+    my $dir = $n % 10 ? "$root/docviewer/図面" . int($n / 100) : "$root/master/表" . int($n / 1000);
+    mkdir $dir;
+    my $size = int($weight[$n] / $sum * $mib * 1048576);
+    my $text = $n % 10 ? substr($pool, int(chance() * (length($pool) - $size)), $size) : substr("工具$n,棚$n,2026-01-31\n" x (1 + $size / 20), 0, $size);
+    open my $file, '>', "$dir/$n" . ($n % 10 ? '.pdf' : '.csv') or die $!;
+    print $file $text;
+    close $file or die $!;
+}
+for my $set (qw(master docviewer)) {
+    open my $meta, '>', "$root/$set/meta.json" or die $!;
+    print $meta '{"updated_at": 1760000000}', "\n";
+}
+PERL
+  find "$1" -exec touch -h -d 2026-01-31T02:30:00Z {} +
+}
+
+# seconds COMMAND…: its wall time, in seconds. It runs in this shell: a failure in it ends the benchmark.
+seconds() {
+  local TIMEFORMAT=%R
+  { time "$@" >&3 2>&4; } 3>&1 4>&2 2>"$work/time"
+  tail -n 1 "$work/time"
+}
+
+quietly() { "$@" >"$work/out" 2>&1 || die "$*: $(tail -n 5 "$work/out")"; }
+
+median() { sort -g | awk '{ all[NR] = $1 } END { printf "%.3f", (all[int((NR + 1) / 2)] + all[int(NR / 2) + 1]) / 2 }'; }
+
+# pairs: takes turns between the functions `ours` and `theirs`, each after its `before_…`.
+before_ours() { :; }
+before_theirs() { :; }
+pairs() {
+  local round order which
+  : >"$work/ours"
+  : >"$work/theirs"
+  for ((round = -1; round < ROUNDS; round++)); do
+    order=(ours theirs)
+    [ $((round % 2)) -eq 0 ] || order=(theirs ours)
+    for which in "${order[@]}"; do
+      "before_$which"
+      sync
+      { time_of "$which"; }
+      [ "$round" -lt 0 ] || echo "$TOOK" >>"$work/$which" # the first pair warms up
+    done
+  done
+}
+time_of() {
+  local begun=$EPOCHREALTIME ended
+  "$1"
+  ended=$EPOCHREALTIME
+  TOOK=$(awk -v a="$begun" -v b="$ended" 'BEGIN { printf "%.6f", b - a }')
+}
+
+# row WORK REFERENCE GOAL: the row of the last `pairs`; the goal is the greatest ratio that is good.
+row() {
+  local ratios
+  ratios=$(paste -d' ' "$work/ours" "$work/theirs" | awk '{ print $1 / $2 }' | sort -g)
+  put_row "$1" "$(median <"$work/ours") s" "$2: $(median <"$work/theirs") s" "$(median <<<"$ratios")" "$3" \
+    "$(head -n 1 <<<"$ratios")–$(tail -n 1 <<<"$ratios")"
+}
+
+# put_row WORK OURS REFERENCE RATIO GOAL SPREAD
+put_row() {
+  local met
+  met=$(awk -v a="$4" -v b="$5" 'BEGIN { print a + 0 <= b + 0 ? "yes" : "NO" }')
+  printf '%-52s %14s  %-38s %8.3f  ≤ %-6s %-14s %s\n' "$1" "$2" "$3" "$4" "$5" "$6" "$met"
+  [ -z "${RESULTS-}" ] || printf '%s|%s|%s|%.3f|%s|%s|%s|%s\n' "$1" "$2" "$3" "$4" "$5" "$6" "$met" "$(basename "$0" .sh)" >>"$RESULTS"
+}
+
+# peak COMMAND…: KiB that the program itself took at most.
+peak() {
+  /usr/bin/time -f %M -o "$work/peak" env -i PATH="$PATH" SERVER_ROOT="$work/server/root" LOCAL_MASTER_DIR="$work/server/terminal/master" \
+    LOCAL_DOC_DIR="$work/server/terminal/docviewer" ${PG_URI:+PG_URI="$PG_URI"} "$PROGRAM" "$@" >"$work/said" 2>&1 ||
+    die "toolmaster $*: $(tail -n 5 "$work/said")"
+  tail -n 1 "$work/peak"
+}
