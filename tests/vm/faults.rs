@@ -106,14 +106,30 @@ impl Field {
         Ok((token, sticks))
     }
 
-    /// All three are plugged in, each is pulled at its own moment; then each is plugged in again.
+    /// All three are plugged in, each is pulled at its own moment, and that twice: the second time they hold what the first one left. Then each is plugged
+    /// in again.
     fn pulled(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
         let (token, sticks) = self.sticks(lab)?;
+        fresh_snapshot_data(lab.machine()?.1, self.round)?;
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            told.extend(self.pull_each(lab, &sticks)?);
+        }
+        self.again(lab, &token, &sticks)?;
+        for (moment, index, reached) in told {
+            let (label, fs) = (ROLES[index].label, sticks[index].1);
+            tally.note(label, fs, reached, "pulled");
+            println!("pull   {:5} ms  {label:9} {:5}  {reached:10}  came right", moment.as_millis(), fs.name());
+        }
+        Ok(())
+    }
+
+    /// The moment of each pull, the role's place, and how far its job was.
+    fn pull_each(&mut self, lab: &mut Lab, sticks: &[(PathBuf, Fs)]) -> Outcome<Vec<(Duration, usize, &'static str)>> {
         let mut moments: Vec<(Duration, usize)> =
             (0..ROLES.len()).map(|index| (Duration::from_secs_f64(self.random.chance() * SPAN), index)).collect();
         moments.sort();
         let (vm, shell) = lab.machine()?;
-        fresh_snapshot_data(shell, self.round)?;
         let begun = mark(shell)?;
         let started = Instant::now();
         for (index, (stick, _)) in sticks.iter().enumerate() {
@@ -127,18 +143,7 @@ impl Field {
         completed(shell)?;
         let reached = reached(shell, &begun)?;
         whole(shell, "/srv/rpi-server", None)?;
-        self.again(lab, &token, &sticks)?;
-        for (moment, index) in &moments {
-            tally.note(ROLES[*index].label, sticks[*index].1, reached[*index], "pulled");
-            println!(
-                "pull   {:5} ms  {:9} {:5}  {:10}  came right",
-                moment.as_millis(),
-                ROLES[*index].label,
-                sticks[*index].1.name(),
-                reached[*index]
-            );
-        }
-        Ok(())
+        Ok(moments.into_iter().map(|(moment, index)| (moment, index, reached[index])).collect())
     }
 
     /// All three are plugged in and fail at a reading or writing of their own, once or from there on; then they are pulled, and
