@@ -131,10 +131,12 @@ impl Field {
         moments.sort();
         let (vm, shell) = lab.machine()?;
         let begun = mark(shell)?;
-        let started = Instant::now();
         for (index, (stick, _)) in sticks.iter().enumerate() {
             vm.plug_slow(ROLES[index].word, stick, SPEED)?;
         }
+        // The first job is about to begin; how long the machine takes until then depends on what else this one does.
+        shell.until(STARTED, BEGIN)?;
+        let started = Instant::now();
         for (moment, index) in &moments {
             sleep(moment.saturating_sub(started.elapsed()));
             vm.pull(ROLES[*index].word)?;
@@ -263,6 +265,9 @@ fn stick(lab: &mut Lab, index: usize, system: usize, files: &[(String, String)])
     let dir = lab.dir.clone();
     make(&dir, &format!("{}-{system}", role.word), &recipe, lab.machine()?.1)
 }
+
+/// A job of a stick runs.
+const STARTED: &str = "systemctl list-units --no-legend --plain --state=activating 'usb-ingest@*' 'usb-dist-export@*' 'usb-backup@*' | grep -q .";
 
 /// No job of a stick runs or is about to.
 pub const QUIET: &str =
