@@ -95,7 +95,7 @@ fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<(String, u64)> 
         let planned = stick.check_writable().and_then(|()| plan(&work, &stick, believed));
         return planned.and(stick.release()).map(|()| (work.name, work.estimate));
     }
-    let Sound { bytes, old, .. } = export(&server, &work, stick.writable()?, believed)?;
+    let Sound { bytes, old, .. } = export(&server, &work, stick.writable(true)?, believed)?;
     report.bytes = if old { 0 } else { bytes };
     let outcome = if old { "there and verified" } else { "written and verified" };
     report.datasets.insert("archive".to_owned(), json!({"outcome": outcome, "name": work.name, "bytes": bytes}));

@@ -84,7 +84,7 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         });
         return planned.and(stick.release());
     }
-    let stick = stick.writable()?;
+    let stick = stick.writable(true)?;
     let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
     let temp = stick.temp()?;
     let run = random::id()?;

@@ -77,7 +77,7 @@ pub fn on_stick<T>(
     let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, false)?;
     stick.check_writable()?;
     let asked = Asked { dirty: dirt::note(&records, stick.superblock().dirty)?, ..asked };
-    let stick = stick.writable()?;
+    let stick = stick.writable(!asked.dirty)?;
     let temp = stick.temp()?;
     let run = random::id()?;
     let undo_name = RefCell::new(None);

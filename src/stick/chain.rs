@@ -11,6 +11,7 @@ use log::info;
 use super::control::{CONTROL, MANIFEST, header, role_trouble};
 use super::enroll::{self, Key};
 use super::probe::{FsType, Superblock, probe};
+use super::repair;
 use super::role::Role;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -247,19 +248,32 @@ impl Stick {
         if self.0.probed.block.read_only { Err(write_protected(&self.0.probed.block.path)) } else { Ok(()) }
     }
 
-    /// Mounts it anew for writing. A journal that was not clean is replayed by that, so the role is proven again.
+    /// Mounts it anew for writing. A journal that was not clean is replayed by that, so the role is proven again. With `repair` a stick
+    /// that was pulled while it was written to is repaired first: only where nothing can be on it that is nowhere else, or it was this server that
+    /// wrote to it.
     ///
     /// # Errors
-    /// `Refused` if it is write-protected or no longer what it was; `Io`.
-    pub fn writable(self) -> Result<WritableStick> {
+    /// `Refused` if it is write-protected or no longer what it was; `Failed` if it can't be repaired; `Io`.
+    pub fn writable(self, repair: bool) -> Result<WritableStick> {
         self.check_writable()?;
-        let Mounted { probed, role, mount, root } = self.0;
+        let Mounted { mut probed, role, mount, root } = self.0;
+        let repaired = repair && probed.superblock.dirty;
+        let before = if repaired { repair::remnants(&root)? } else { Vec::new() };
         drop(root);
         mount.release()?;
+        if repaired {
+            repair::repair(&probed.block.path, probed.superblock.fstype)?;
+            probed.superblock.dirty = false;
+        }
         let mounted = Mounted::new(probed, role, true)?;
         mounted.check()?;
         if mounted.root.room()?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
             return Err(write_protected(&mounted.probed.block.path));
+        }
+        if repaired {
+            for name in repair::remnants(&mounted.root)?.iter().filter(|name| !before.contains(name)) {
+                mounted.root.remove(name)?;
+            }
         }
         Ok(WritableStick(Stick(mounted)))
     }
@@ -288,7 +302,7 @@ impl WritableStick {
     /// `Busy`, `Io`, `Refused` if it is no longer what it was.
     pub fn afresh(self) -> Result<WritableStick> {
         self.0.root().sync_all()?;
-        self.0.writable()
+        self.0.writable(false)
     }
 
     /// `/.toolmaster` on the stick.

@@ -6,4 +6,5 @@ pub mod control;
 pub mod enroll;
 pub mod format;
 pub mod probe;
+pub mod repair;
 pub mod role;

@@ -6,6 +6,8 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::indexing_slicing, reason = "a test, with a report of its own")]
 
 mod boot;
+#[path = "../common/fat.rs"]
+mod fat;
 mod faults;
 mod fuzzed;
 mod hands;

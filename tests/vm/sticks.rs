@@ -72,6 +72,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("pulled idle, and put in again", pulled_idle),
         Case::new("put in again within a second", within_a_second),
         Case::new("pulled while it is being written, and put in again", pulled_writing),
+        Case::new("a FAT stick whose archive leads to free space: repaired, and filled", cut_off_archive),
         Case::new("three at once", three_at_once),
         Case::new("wrong label: told of, untouched", |lab| {
             foreign(lab, "OTHER", Fs::Ext4, "is no stick of ours: its label is \"OTHER\"")
@@ -181,6 +182,21 @@ fn backup(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
             listed.contains("工具一覧.csv") && listed.contains("db/pg_dump.sql"),
             format!("in the archive:\n{listed}"),
         )
+    })
+}
+
+/// As a pulled stick was found once: at the first look at such a file the kernel shuts the stick to writing.
+fn cut_off_archive(lab: &mut Lab) -> Outcome<()> {
+    let stick = empty_stick(lab, &BACKUP, "stick", Fs::Fat32, Layout::Whole)?;
+    visit(lab, &BACKUP, &stick, |_| Ok(()))?;
+    crate::fat::cut_off(&stick, b"ZST").map_err(|error| format!("{}: {error}", stick.display()))?;
+    let (_, shell) = lab.machine()?;
+    let begun = mark(shell)?;
+    visit(lab, &BACKUP, &stick, |shell| {
+        shell.run(&format!(
+            "journalctl --after-cursor='{begun}' -u 'usb-backup@*' -o cat | grep -F 'its file system is repaired'"
+        ))?;
+        shell.run("cd /mnt/backup && sha256sum -c *_full.tar.zst.sha256 && ! ls | grep -E '^FSCK'").map(drop)
     })
 }
 

@@ -55,7 +55,7 @@ fn adopt(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         info!("plan: write to the stick that it is this server's ({id})");
         return writable.and(stick.release());
     }
-    let stick = stick.writable()?;
+    let stick = stick.writable(false)?;
     let written = stick.temp().and_then(|temp| stick.set_server(&temp, &server.id)).and_then(|()| stick.end_temp());
     written.and(stick.release())?;
     info!("it is this server's ({id}) now");

@@ -61,7 +61,7 @@ fn enroll(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         info!("it is enrolled already");
         return stick.release();
     }
-    let stick = stick.writable()?;
+    let stick = stick.writable(false)?;
     let written = stick.temp().and_then(|temp| stick.enroll(&temp, &key)).and_then(|()| stick.end_temp());
     written.and(stick.release())?;
     info!("{uuid} is this server's {} stick now", role.word());

@@ -86,7 +86,7 @@ impl Probed {
         // Without a role there is nothing to prove, and what is given here is never asked for.
         let mounted = Mounted::new(self, role.unwrap_or(Role::Ingest), false)?;
         if role.is_some() && !write_protected && mounted.check().is_ok() {
-            let WritableStick(Stick(mounted)) = Stick(mounted).writable()?;
+            let WritableStick(Stick(mounted)) = Stick(mounted).writable(false)?;
             return Ok((mounted.keep(), true));
         }
         Ok((mounted.keep(), false))
