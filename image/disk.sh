@@ -39,10 +39,11 @@ data_tar() {
   tar -C "$WORK/data" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf "$1" .
 }
 
-# make_boot_partition FILE: what the target's make_boot_files put into $WORK/boot. Folders and files by name in sorted order,
+# make_boot_partition FILE: what the target's make_boot_files put into $WORK/boot, and what an operator starts from. Folders and files by name in sorted order,
 # for the order of a folder's entries is part of the partition's bytes.
 make_boot_partition() {
   local path
+  cp config/toolmaster.sample.json "$WORK/boot/toolmaster-sample.json"
   find "$WORK/boot" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
   truncate -s "${BOOT_SIZE}M" "$1"
   tool mkfs.vfat --invariant -F 32 -s 1 -n bootfs -i "$BOOT_SERIAL" "$1" >/dev/null

@@ -2,7 +2,7 @@
 # The steps of scripts/package-check, and what each must leave. Run as root in a mount namespace of its own.
 
 SETTINGS=etc/default/toolmaster
-UNITS=(toolmaster-provision.service raspi-server.service toolmaster-ready.target tool-snapshot.timer tool-restore-drill.timer
+UNITS=(toolmaster-site.service toolmaster-provision.service raspi-server.service toolmaster-ready.target tool-snapshot.timer tool-restore-drill.timer
   mirror-compare.timer usb-ingest@.service)
 NAMES=(tool-ingest-sync.sh tool-dist-export.sh tool-dist-sync.sh tool-backup-export.sh tool-snapshot.sh mirrorctl mirror_compare.py)
 # What dpkg and apt keep for themselves, what the kernel gives, and what is brought in here.
@@ -152,6 +152,7 @@ INSTALLED="$GROUP
 + etc/systemd/system/multi-user.target.wants/raspi-server.service
 + etc/systemd/system/multi-user.target.wants/toolmaster-provision.service
 + etc/systemd/system/multi-user.target.wants/toolmaster-ready.target
++ etc/systemd/system/sysinit.target.wants/toolmaster-site.service
 + etc/systemd/system/timers.target.wants/tool-restore-drill.timer
 + etc/systemd/system/timers.target.wants/tool-snapshot.timer
 + etc/toolmaster

@@ -60,6 +60,7 @@ enum Command {
     Undo(cmd::undo::Args),
     RestoreDrill(cmd::restore_drill::Args),
     Provision(cmd::provision::Args),
+    Site(cmd::site::Args),
     Mirror(cmd::mirror::Args),
     MirrorCompare(cmd::mirror_compare::Args),
     Status(cmd::status::Args),
@@ -152,9 +153,12 @@ fn run(command: &Command) -> u8 {
         Command::Backup(args) => ("tool-backup-export", Some("usb_backup.log").filter(|_| !args.dry_run)),
         Command::Snapshot(args) => ("tool-snapshot", Some("snapshot.log").filter(|_| !args.dry_run)),
         Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.check)),
-        Command::Stick(_) | Command::Clock(_) | Command::Log(_) | Command::Provision(_) | Command::Status(_) => {
-            ("toolmaster", None)
-        }
+        Command::Stick(_)
+        | Command::Clock(_)
+        | Command::Log(_)
+        | Command::Provision(_)
+        | Command::Site(_)
+        | Command::Status(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
         Command::Mirror(_) => ("mirrorctl", None),
@@ -175,6 +179,7 @@ fn run(command: &Command) -> u8 {
         Command::Undo(args) => cmd::undo::run(args, &env),
         Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),
         Command::Provision(args) => cmd::provision::run(args, &env),
+        Command::Site(args) => cmd::site::run(args),
         Command::Mirror(args) => cmd::mirror::run(args, &env),
         Command::MirrorCompare(args) => cmd::mirror_compare::run(args, &env),
         Command::Status(args) => cmd::status::run(args, &env),

@@ -15,6 +15,7 @@ pub mod provision;
 pub mod replace;
 pub mod restore;
 pub mod restore_drill;
+pub mod site;
 pub mod snapshot;
 pub mod status;
 pub mod stick;

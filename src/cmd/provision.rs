@@ -145,14 +145,15 @@ fn make_password() -> Result<()> {
 }
 
 /// The mirror's settings hold passwords: for root, and for the group whose members run `mirrorctl status`.
-fn mirror_settings() -> Result<()> {
+pub fn mirror_settings() -> Result<()> {
     let group = system_group(GROUP);
     let mode = if group.is_some() { 0o640 } else { 0o600 };
     let owner = group.map(|group| (0, group));
     copy_sample("mirrorctl-config.sample.json", &Dir::open(Path::new(MIRROR))?, "config.json", mode, owner)
 }
 
-fn system_group(name: &str) -> Option<u32> {
+/// A group's number, where the system has it.
+pub fn system_group(name: &str) -> Option<u32> {
     group_id(&std::fs::read_to_string("/etc/group").unwrap_or_default(), name)
 }
 

@@ -43,7 +43,7 @@ impl Records {
     /// # Errors
     /// `Busy`, `Io`, `Interrupted`.
     pub fn lock(&self, name: &str) -> Result<Lock> {
-        Lock::file(&made(&self.status_dir)?, name)
+        Lock::file(&Dir::made(&self.status_dir)?, name)
     }
 
     /// Locks the records themselves, for a moment.
@@ -73,7 +73,7 @@ impl Records {
     /// `Io`; then the old one stands.
     pub fn set_streak(&self, streak: u64) -> Result<()> {
         let (Some(dir), Some(name)) = (self.counter.parent(), self.counter.file_name()) else { return Ok(()) };
-        atomic::write(&made(dir)?, name.as_encoded_bytes(), format!("{streak}\n").as_bytes(), 0o644)
+        atomic::write(&Dir::made(dir)?, name.as_encoded_bytes(), format!("{streak}\n").as_bytes(), 0o644)
     }
 
     /// The counter as it stands, to be [restored](Records::restore); none if there is none yet.
@@ -124,17 +124,6 @@ impl Records {
             }
         });
         appended.map_err(|error| Error::io("write", &path, error))
-    }
-}
-
-/// A directory of ours, made if only its own name is missing.
-fn made(path: &Path) -> Result<Dir> {
-    if let Some(dir) = Dir::open_if_there(path)? {
-        return Ok(dir);
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => Dir::open(parent)?.make(name.as_encoded_bytes(), 0o755),
-        _ => Dir::open(path),
     }
 }
 
@@ -232,7 +221,7 @@ impl Differences {
     /// # Errors
     /// `Io`.
     pub fn begin(records: &Records, timestamp: &str) -> Result<Differences> {
-        let dir = made(records.log_dir())?;
+        let dir = Dir::made(records.log_dir())?;
         dir.remove(COLLECTED)?;
         drop(dir.create(COLLECTED, 0o600)?);
         let path = dir.path_of(COLLECTED);

@@ -1,6 +1,7 @@
 //! A small file that is either the old one or the new one, whatever happens in between.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 
 use super::dir::{Dir, set_owner_mode};
 use crate::error::{Error, Result};
@@ -29,4 +30,22 @@ pub fn write_via(temp_dir: &Dir, temp_name: &[u8], dir: &Dir, name: &[u8], conte
 pub fn write(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
     let temp_name = [b".", name, b".tmp"].concat();
     write_via(dir, &temp_name, dir, name, content, mode)
+}
+
+/// As [`write`], with the owner and mode of the file that is there.
+///
+/// # Errors
+/// `Io`; then the old file stands.
+pub fn rewrite(dir: &Dir, name: &[u8], content: &[u8]) -> Result<()> {
+    let (old, _) = dir.read(name)?;
+    let fail = |error: std::io::Error| Error::io("write", &dir.path_of(name), error);
+    let metadata = old.metadata().map_err(fail)?;
+    let temp_name = [b".", name, b".tmp"].concat();
+    dir.remove(&temp_name)?;
+    let mut file = dir.create(&temp_name, 0o600)?;
+    file.write_all(content).map_err(fail)?;
+    set_owner_mode(&file, Some((metadata.uid(), metadata.gid())), metadata.mode() & 0o7777).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    dir.rename(&temp_name, dir, name)?;
+    dir.sync()
 }

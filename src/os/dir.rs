@@ -48,6 +48,20 @@ impl Dir {
         }
     }
 
+    /// As [`Dir::open`]; the directories that are missing are made.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn made(path: &Path) -> Result<Dir> {
+        if let Some(dir) = Dir::open_if_there(path)? {
+            return Ok(dir);
+        }
+        match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => Dir::made(parent)?.make(name.as_encoded_bytes(), 0o755),
+            _ => Dir::open(path),
+        }
+    }
+
     /// As [`Dir::open`], `None` where nothing has that name.
     ///
     /// # Errors

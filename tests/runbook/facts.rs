@@ -22,6 +22,9 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("disabled/inactive", "systemd's two words for a timer"),
     ("root:toolmaster", "the owner that provision gives: src/cmd/provision.rs, mirror_settings"),
     ("adm", "Debian's group of those who read the journal"),
+    ("bootfs", "the FAT partition's name: image/disk.sh"),
+    ("toolmaster-sample.json", "on the FAT partition: image/disk.sh"),
+    ("dns", "a key of toolmaster.json: src/settings/site.rs"),
     ("toolmaster.local", "the image's name on the network"),
     ("udev", "the device manager"),
 ];

@@ -31,6 +31,7 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/srv/rpi-server/logs/mirror_status.log", "src/mirror/record.rs", "\"mirror_status.log\""),
     ("/var/lib/mirror/ok_counter", "src/settings/mirror.rs", "status_dir.join(\"ok_counter\")"),
     ("/etc/mirrorctl/config.json", "src/cmd/provision.rs", "\"config.json\", mode, owner"),
+    ("/boot/firmware/toolmaster.json", "src/cmd/site.rs", "\"/boot/firmware/toolmaster.json\""),
     // On a stick.
     ("/.toolmaster/role", "src/stick/control.rs", "b\"role\""),
     ("/.toolmaster/manifest.json", "src/stick/control.rs", "b\"manifest.json\""),

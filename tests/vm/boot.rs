@@ -10,7 +10,7 @@ use crate::qemu::{Bus, Vm, overlay};
 use crate::shell::{Shell, quiet};
 use crate::stick::{Fs, Layout};
 use crate::sticks::{self, completed};
-use crate::{Case, Outcome, check, fail};
+use crate::{Case, Outcome, check, fail, site};
 
 /// Before the sticks.
 pub fn first() -> Vec<Case> {
@@ -45,6 +45,7 @@ pub fn last() -> Vec<Case> {
         Case::long("a missing data partition does not hold the boot", without_data),
         Case::long("two disks of one image: nothing of the server starts, and the log names both", twins),
         Case::long("user, key and host name from the FAT partition (cloud-init)", seeded),
+        Case::long("toolmaster.json on the FAT partition: applied, a mistake answered beside it", site::applied),
         Case::long("the snapshot timer fires when the clock passes 02:30", timer),
     ]
 }
@@ -106,7 +107,7 @@ fn accepted(lab: &mut Lab) -> Outcome<()> {
 }
 
 /// The most that each unit may be exposed, tenths; docs/security.md has the reasons.
-const EXPOSED: [(&str, u32); 10] = [
+const EXPOSED: [(&str, u32); 11] = [
     ("usb-ingest@sda1", 25),
     ("usb-dist-export@sda1", 25),
     ("usb-backup@sda1", 25),
@@ -117,6 +118,7 @@ const EXPOSED: [(&str, u32); 10] = [
     ("raspi-server", 25),
     ("usb-park@sda1", 45),
     ("toolmaster-provision", 45),
+    ("toolmaster-site", 50),
 ];
 
 fn confined(lab: &mut Lab) -> Outcome<()> {
@@ -162,7 +164,7 @@ fn booted_from(shell: &mut Shell, device: &str) -> Outcome<()> {
 }
 
 /// A machine of a case's own, at its first start from an image as it is, and its shell.
-fn another(lab: &Lab, image: &Path, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<(Vm, Shell)> {
+pub fn another(lab: &Lab, image: &Path, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<(Vm, Shell)> {
     sized(lab, image, bus, sticks, append, DISK)
 }
 
@@ -185,7 +187,7 @@ fn first_boot(lab: &mut Lab, bus: Bus, device: &str, size: u64) -> Outcome<()> {
 }
 
 /// A copy of the image in a raw file, for changing what is on its partitions.
-fn copy(lab: &Lab) -> Outcome<PathBuf> {
+pub fn copy(lab: &Lab) -> Outcome<PathBuf> {
     let raw = lab.dir.join("changed.img");
     quiet(Command::new("cp").args(["--sparse=always"]).arg(lab.image.with_extension("img")).arg(&raw))?;
     Ok(raw)

@@ -16,6 +16,7 @@ mod package;
 mod qemu;
 mod replay;
 mod shell;
+mod site;
 mod stick;
 mod sticks;
 
