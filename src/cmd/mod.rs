@@ -31,6 +31,8 @@ use serde_json::{Map, Value};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::os::dir::Dir;
+use crate::os::jobs::Room;
 use crate::os::{jobs, journal};
 use crate::settings::Settings;
 use crate::stick::chain::{Probed, Stick, find};
@@ -43,6 +45,18 @@ pub struct Env {
     pub settings: Settings,
     /// The clock.
     pub clock: Clock,
+}
+
+impl Env {
+    /// Room on the disk that holds the server's data.
+    ///
+    /// # Errors
+    /// `Io` if there is no such disk.
+    pub fn room(&self) -> Result<Room> {
+        let room = Dir::open(&self.settings.server_root)?.room()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+        Ok(Room { free: bytes(room.f_bavail), total: bytes(room.f_blocks) })
+    }
 }
 
 /// A run's entry in `jobs.jsonl`, filled in as the run goes on.
@@ -90,6 +104,7 @@ impl Report {
             datasets: self.datasets,
             bytes: self.bytes,
             duration_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            disk: env.room().ok(),
             error: error.map(Error::to_string),
         };
         jobs::append(log_dir, &record);

@@ -1,19 +1,25 @@
-//! `toolmaster status`: whether the server is well, a line for each thing that may not be, each with what to do next.
+//! `toolmaster status`: whether the server is well, a line for each thing that may not be, each with what to do next; on a
+//! terminal, for programs, or as the page that a browser shows.
 
 mod checks;
+mod page;
 mod runs;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 use serde_json::{Value, json};
 
 use super::Env;
 use crate::error::{Error, Result};
+use crate::os::dir::Dir;
+use crate::os::lock::Lock;
+use crate::os::{atomic, systemd};
 use crate::settings::env_file;
 use crate::text::Shown;
+use runs::Runs;
 
 /// Show whether the server is well: 0 if all is, 1 if something needs a hand.
 #[derive(FromArgs, Debug)]
@@ -22,6 +28,12 @@ pub struct Args {
     /// print JSON
     #[argh(switch)]
     json: bool,
+    /// write the page that a browser shows; 0 if it is written, whatever it says
+    #[argh(switch)]
+    html: bool,
+    /// where --html writes the page (default: where the web server shows it)
+    #[argh(positional)]
+    file: Option<PathBuf>,
 }
 
 /// What is to be thought of one thing.
@@ -70,6 +82,12 @@ pub struct Line {
     pub next: String,
 }
 
+/// The page in the directory that `toolmaster-web@.service` shows: not on a disk that can fill up or fail, and gone with the
+/// power, so that nobody is shown a page of before.
+const PAGE: &str = "/run/toolmaster-page/index.html";
+/// The units that do the work.
+const WORKERS: [&str; 3] = ["usb-*.service", "tool-*.service", "mirror-compare.service"];
+
 /// What the units are given (systemd's `EnvironmentFile=`): an operator who looks by hand must see what they see.
 const UNITS: &str = "/etc/default/toolmaster";
 
@@ -94,9 +112,16 @@ pub fn settings_of_units() -> Result<Vec<(String, String)>> {
 /// Carries it out.
 ///
 /// # Errors
-/// `Failed` (1) if something is not well.
+/// `Failed` (1) if something is not well; with `--html` `Io` if the page can't be written. `Usage`, `Busy`.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
-    let lines = checks::all(env);
+    if (args.json && args.html) || (args.file.is_some() && !args.html) {
+        return Err(Error::Usage("either --json, or --html and a file".to_owned()));
+    }
+    let runs = Runs::read(&env.settings.log_dir);
+    let lines = checks::all(env, &runs);
+    if args.html {
+        return write_page(args.file.as_deref().unwrap_or(Path::new(PAGE)), &as_page(env, &lines, &runs));
+    }
     let text = if args.json { as_json(env, &lines).to_string() } else { as_text(env, &lines) };
     match writeln!(std::io::stdout(), "{text}") {
         // Whoever has seen enough (`| head`) has not made it fail.
@@ -123,6 +148,32 @@ fn as_text(env: &Env, lines: &[Line]) -> String {
         }
     }
     text
+}
+
+fn as_page(env: &Env, lines: &[Line], runs: &Runs) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let work = systemd::at_work(&WORKERS).unwrap_or_default();
+    let page = page::Page {
+        host: host.trim_end(),
+        clock: env.clock,
+        now: env.clock.now(),
+        lines,
+        runs,
+        work: &work,
+        room: env.room().ok(),
+        free_percent: env.settings.thresholds.free_percent,
+    };
+    page.text()
+}
+
+/// Whoever looks sees the old page or the new one. Two that write at once must not have one temporary file.
+fn write_page(file: &Path, text: &str) -> Result<()> {
+    let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else {
+        return Err(Error::Usage(format!("{} is no file", file.display())));
+    };
+    let dir = Dir::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    let _one_at_a_time = Lock::dir(&dir)?;
+    atomic::write(&dir, name.as_encoded_bytes(), text.as_bytes(), 0o644)
 }
 
 fn as_json(env: &Env, lines: &[Line]) -> Value {

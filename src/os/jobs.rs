@@ -4,9 +4,18 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use log::warn;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::journal::append_to;
+
+/// Room on the server's disk, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// So much can still be written.
+    pub free: u64,
+    /// So much the file system holds.
+    pub total: u64,
+}
 
 /// What is written of one run.
 #[derive(Debug, Serialize)]
@@ -29,6 +38,9 @@ pub struct Record<'a> {
     pub bytes: u64,
     /// How long the run took.
     pub duration_ms: u64,
+    /// Room on the server's disk at its end, from which `status` draws how it fills up; none on a terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Room>,
     /// The error's text.
     pub error: Option<String>,
 }

@@ -32,6 +32,15 @@ impl Lock {
         take(File::from(fd), path)
     }
 
+    /// Locks a directory itself; nothing is made in it.
+    ///
+    /// # Errors
+    /// `Busy` by hand after ten seconds, `Io`, `Interrupted`.
+    pub fn dir(dir: &Dir) -> Result<Lock> {
+        let fd = dir.as_fd().try_clone_to_owned().map_err(|error| Error::io("open", dir.path(), error))?;
+        take(File::from(fd), dir.path())
+    }
+
     /// Locks a file in a directory, made if it is not there.
     ///
     /// # Errors

@@ -40,6 +40,40 @@ pub fn failed_units() -> Option<Vec<String>> {
     Some(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
 
+/// A unit that is at work now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Working {
+    /// Its name.
+    pub unit: String,
+    /// What it last said of itself (`STATUS=`); empty if it says nothing.
+    pub status: String,
+    /// Since when, unix seconds.
+    pub since: Option<i64>,
+}
+
+/// Those of the units that are at work; nothing where there is no systemd. A glob stands for what is loaded.
+pub fn at_work(units: &[&str]) -> Option<Vec<Working>> {
+    let systemctl = process::find("systemctl")?;
+    let properties = "--property=Id,ActiveState,SubState,StatusText,InactiveExitTimestamp";
+    let mut arguments = vec!["show", properties, "--timestamp=unix", "--"];
+    arguments.extend(units);
+    let program = Program::new(&systemctl, &arguments, LIMIT, "look at it with \"systemctl list-units\"");
+    let ended = program.output(Output::Text(1 << 20)).end().ok().filter(|ended| ended.status.success())?;
+    Some(String::from_utf8_lossy(&ended.text).split("\n\n").filter_map(working).collect())
+}
+
+/// From the lines `name=value` of a unit that runs once and ends. One that waits for its next attempt is not at work.
+fn working(block: &str) -> Option<Working> {
+    let value = |name| block.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name);
+    let value = |name| value(name).map_or("", |(_, value)| value);
+    let at_work = matches!(value("ActiveState"), "activating" | "deactivating") && value("SubState") != "auto-restart";
+    at_work.then(|| Working {
+        unit: value("Id").to_owned(),
+        status: value("StatusText").to_owned(),
+        since: value("InactiveExitTimestamp").strip_prefix('@').and_then(|seconds| seconds.parse().ok()),
+    })
+}
+
 /// Whether this is a unit's main process: what it runs is confined like itself.
 pub fn is_unit() -> bool {
     // systemd.exec(5); a child of such a process inherits the variable, but not the number.
@@ -88,6 +122,21 @@ pub fn escape(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_at_work() {
+        let block = "Id=usb-backup@sda1.service\nActiveState=activating\nSubState=start\nStatusText=a=b: 45 %\n\
+            InactiveExitTimestamp=@1769794200\n";
+        let found = Working {
+            unit: "usb-backup@sda1.service".to_owned(),
+            status: "a=b: 45 %".to_owned(),
+            since: Some(1_769_794_200),
+        };
+        assert_eq!(working(block), Some(found));
+        assert_eq!(working(&block.replace("=start", "=auto-restart")), None);
+        assert_eq!(working(&block.replace("=activating", "=inactive")), None);
+        assert_eq!(working(""), None);
+    }
 
     #[test]
     fn escapes_as_systemd_does() {

@@ -14,6 +14,7 @@ use crate::mirror::record::Records;
 use crate::mirror::timer;
 use crate::os::dir::Dir;
 use crate::os::eeprom;
+use crate::os::jobs::Room;
 use crate::os::postgres::Client;
 use crate::os::systemd;
 use crate::settings::Thresholds;
@@ -43,7 +44,8 @@ fn off(text: impl Into<String>) -> Found {
 /// What the checks share.
 struct Facts<'a> {
     env: &'a Env,
-    runs: Runs,
+    server: std::result::Result<Server, Found>,
+    runs: &'a Runs,
     now: i64,
     clock: Clock,
     most: &'a Thresholds,
@@ -52,9 +54,9 @@ struct Facts<'a> {
 type Check = fn(&Facts<'_>) -> Result<Found>;
 
 const CHECKS: [(&str, &str, Check); 13] = [
-    ("data", "サーバのデータ", data),
+    ("data", "サーバのデータ", |facts| facts.on_server(|server| data(facts, server))),
     ("ingest", "取り込み", ingest),
-    ("lost_edits", "採られなかった編集", lost_edits),
+    ("lost_edits", "採られなかった編集", |facts| facts.on_server(lost_edits)),
     ("snapshot", "スナップショット", snapshot),
     ("backup", "バックアップ", backup),
     ("restore_drill", "戻す試験", restore_drill),
@@ -63,15 +65,16 @@ const CHECKS: [(&str, &str, Check); 13] = [
     ("database", "データベース", database),
     ("timers", "タイマー", timers),
     ("units", "失敗した作業", failed_units),
-    ("clock", "時計", clock),
+    ("clock", "時計", |facts| facts.on_server(|server| clock(facts, server))),
     ("boot", "起動の順番", |_| Ok(boot(eeprom::Boot::look().as_ref()))),
 ];
 
 /// All lines. What can't be looked at is a line too: nobody may take silence for health.
-pub fn all(env: &Env) -> Vec<Line> {
+pub fn all(env: &Env, runs: &Runs) -> Vec<Line> {
     let facts = Facts {
         env,
-        runs: Runs::read(&env.settings.log_dir),
+        server: Server::open(&env.settings, true).map_err(|error| unknown(&error)),
+        runs,
         now: env.clock.now(),
         clock: env.clock,
         most: &env.settings.thresholds,
@@ -92,6 +95,11 @@ fn unknown(error: &Error) -> Found {
 }
 
 impl Facts<'_> {
+    /// What is found in the server's directories; where they can't be opened, that is.
+    fn on_server(&self, look: impl FnOnce(&Server) -> Result<Found>) -> Result<Found> {
+        self.server.as_ref().map_or_else(|found| Ok(found.clone()), look)
+    }
+
     /// `2026-01-31T02:30:00+09:00(3 時間前)`.
     fn when(&self, time: i64) -> String {
         format!("{}({})", self.clock.log_time(time), age(self.now - time))
@@ -112,8 +120,7 @@ fn age(seconds: i64) -> String {
     }
 }
 
-fn data(facts: &Facts<'_>) -> Result<Found> {
-    let server = Server::open(&facts.env.settings, true)?;
+fn data(facts: &Facts<'_>, server: &Server) -> Result<Found> {
     let mut empty = Vec::new();
     for dataset in Dataset::ALL {
         let filled = match server.dataset(dataset)? {
@@ -149,8 +156,7 @@ fn failed(facts: &Facts<'_>, run: &Run, more: &str) -> Found {
     bad(format!("{} は終わっていません({}): {why}{more}", facts.ended(run), run.result), next)
 }
 
-fn lost_edits(facts: &Facts<'_>) -> Result<Found> {
-    let server = Server::open(&facts.env.settings, true)?;
+fn lost_edits(server: &Server) -> Result<Found> {
     let mut unseen = 0;
     if let Some(undo) = server.undo_if_there()? {
         for dataset in Dataset::ALL {
@@ -240,11 +246,9 @@ fn mirror(facts: &Facts<'_>) -> Result<Found> {
 }
 
 fn disk(facts: &Facts<'_>) -> Result<Found> {
-    let root = Dir::open(&facts.env.settings.server_root)?;
-    let room = root.room()?;
-    let (free, all) = (room.f_bavail.saturating_mul(room.f_frsize), room.f_blocks.saturating_mul(room.f_frsize));
-    let percent = free.saturating_mul(100) / all.max(1);
-    let text = format!("{} / {}({percent} %)", Bytes(free), Bytes(all));
+    let Room { free, total } = facts.env.room()?;
+    let percent = free.saturating_mul(100) / total.max(1);
+    let text = format!("{} / {}({percent} %)", Bytes(free), Bytes(total));
     Ok(if percent < u64::from(facts.most.free_percent) {
         bad(
             format!("{text}、{} % より少ない", facts.most.free_percent),
@@ -290,8 +294,8 @@ fn failed_units(_: &Facts<'_>) -> Result<Found> {
     })
 }
 
-fn clock(facts: &Facts<'_>) -> Result<Found> {
-    let belief = Server::open(&facts.env.settings, true)?.belief(facts.clock)?;
+fn clock(facts: &Facts<'_>, server: &Server) -> Result<Found> {
+    let belief = server.belief(facts.clock)?;
     let now = facts.clock.log_time(facts.now);
     Ok(if belief.believed {
         good(now)

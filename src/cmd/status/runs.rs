@@ -1,27 +1,43 @@
-//! The last runs of each job, from `jobs.jsonl` (SPEC 4).
+//! The runs of each job, from `jobs.jsonl` (SPEC 4).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::clock::parse_rfc3339;
+use crate::os::jobs::Room;
 
 /// No record is longer; what is, is none of ours.
 const LONGEST: u64 = 64 * 1024;
+/// So many of the newest are kept for people to look back: for 90 days of 55 runs.
+const KEPT: usize = 5_000;
 
 /// One run, as far as it matters here.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Run {
     /// When it ended, as in log lines.
     pub time: String,
-    job: String,
+    /// The command, such as `ingest`.
+    pub job: String,
     /// `done`, `refused`, `nothing`, `busy`, `different` or `failed`.
     pub result: String,
     /// The stick's label.
     pub label: Option<String>,
+    /// What happened to each dataset.
+    #[serde(default)]
+    pub datasets: Map<String, Value>,
+    /// Bytes copied in all.
+    #[serde(default)]
+    pub bytes: u64,
+    /// How long it took.
+    #[serde(default)]
+    pub duration_ms: u64,
+    /// Room on the server's disk; runs before it was recorded have none.
+    pub disk: Option<Room>,
     /// The error's text.
     pub error: Option<String>,
 }
@@ -38,11 +54,12 @@ impl Run {
     }
 }
 
-/// The last runs by job.
+/// The runs that are on record.
 #[derive(Debug, Default)]
 pub struct Runs {
     last: HashMap<String, Run>,
     done: HashMap<String, Run>,
+    kept: VecDeque<Run>,
 }
 
 impl Runs {
@@ -51,7 +68,8 @@ impl Runs {
         File::open(log_dir.join("jobs.jsonl")).map(|file| Runs::parse(BufReader::new(file))).unwrap_or_default()
     }
 
-    fn parse(mut input: impl BufRead) -> Runs {
+    /// The same from any input.
+    pub fn parse(mut input: impl BufRead) -> Runs {
         let mut runs = Runs::default();
         let mut line = Vec::new();
         loop {
@@ -64,7 +82,11 @@ impl Runs {
             if run.is_done() {
                 runs.done.insert(run.job.clone(), run.clone());
             }
-            runs.last.insert(run.job.clone(), run);
+            runs.last.insert(run.job.clone(), run.clone());
+            if runs.kept.len() == KEPT {
+                runs.kept.pop_front();
+            }
+            runs.kept.push_back(run);
         }
     }
 
@@ -76,6 +98,11 @@ impl Runs {
     /// A job's last run that did its work.
     pub fn last_done(&self, job: &str) -> Option<&Run> {
         self.done.get(job)
+    }
+
+    /// The newest runs, the newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &Run> {
+        self.kept.iter().rev()
     }
 }
 
@@ -93,5 +120,15 @@ mod tests {
         assert_eq!(runs.last("backup").unwrap().result, "failed");
         assert_eq!(runs.last_done("backup").unwrap().ended(), Some(1_769_794_200));
         assert!(runs.last("ingest").is_none());
+        assert_eq!(runs.newest_first().map(|run| run.bytes).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn only_the_newest_are_kept() {
+        let line =
+            |bytes: usize| format!("{{\"time\":\"\",\"job\":\"ingest\",\"result\":\"done\",\"bytes\":{bytes}}}\n");
+        let runs = Runs::parse((0..KEPT + 3).map(line).collect::<String>().as_bytes());
+        assert_eq!(runs.newest_first().count(), KEPT);
+        assert_eq!(runs.newest_first().last().unwrap().bytes, 3);
     }
 }
