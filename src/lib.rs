@@ -64,6 +64,7 @@ enum Command {
     Mirror(cmd::mirror::Args),
     MirrorCompare(cmd::mirror_compare::Args),
     Status(cmd::status::Args),
+    Wear(cmd::wear::Args),
 }
 
 /// Runs the command that the process was called as.
@@ -158,7 +159,8 @@ fn run(command: &Command) -> u8 {
         | Command::Log(_)
         | Command::Provision(_)
         | Command::Site(_)
-        | Command::Status(_) => ("toolmaster", None),
+        | Command::Status(_)
+        | Command::Wear(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
         Command::Mirror(_) => ("mirrorctl", None),
@@ -183,6 +185,7 @@ fn run(command: &Command) -> u8 {
         Command::Mirror(args) => cmd::mirror::run(args, &env),
         Command::MirrorCompare(args) => cmd::mirror_compare::run(args, &env),
         Command::Status(args) => cmd::status::run(args, &env),
+        Command::Wear(args) => cmd::wear::run(args, &env),
     };
     match result {
         Ok(()) => 0,

@@ -67,6 +67,8 @@ pub struct Thresholds {
     pub free_percent: u32,
     /// `STATUS_MIRROR_NIGHTS`: so many nights without a difference are wanted.
     pub mirror_nights: u32,
+    /// `STATUS_WEAR_PERCENT`: how worn the data disk is.
+    pub wear_percent: u32,
 }
 
 /// The label that each kind of stick carries.
@@ -117,6 +119,7 @@ impl Settings {
                 drill_days: number("STATUS_DRILL_DAYS", var("STATUS_DRILL_DAYS"), 15, 1, 3650)?,
                 free_percent: number("STATUS_FREE_PERCENT", var("STATUS_FREE_PERCENT"), 10, 0, 99)?,
                 mirror_nights: number("STATUS_MIRROR_NIGHTS", var("STATUS_MIRROR_NIGHTS"), 14, 1, 365)?,
+                wear_percent: number("STATUS_WEAR_PERCENT", var("STATUS_WEAR_PERCENT"), 80, 1, 255)?,
             },
             server_root,
         })

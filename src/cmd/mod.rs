@@ -21,6 +21,7 @@ pub mod status;
 pub mod stick;
 pub mod undo;
 pub mod verdict;
+pub mod wear;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -16,4 +16,5 @@ pub mod process;
 pub mod progress;
 pub mod random;
 pub mod signal;
+pub mod smart;
 pub mod systemd;

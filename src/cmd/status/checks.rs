@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::super::{Env, mirror_config};
 use super::runs::{Run, Runs};
 use super::{Line, Verdict};
@@ -22,7 +24,8 @@ use crate::snapshot::{client, generation};
 use crate::text::Bytes;
 
 const HOUR: i64 = 3600;
-const TIMERS: [&str; 2] = ["tool-snapshot.timer", "tool-restore-drill.timer"];
+const TIMERS: [&str; 4] =
+    ["tool-snapshot.timer", "tool-restore-drill.timer", "toolmaster-page.timer", "toolmaster-wear.timer"];
 /// A database that is up answers at once.
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -53,7 +56,7 @@ struct Facts<'a> {
 
 type Check = fn(&Facts<'_>) -> Result<Found>;
 
-const CHECKS: [(&str, &str, Check); 13] = [
+const CHECKS: [(&str, &str, Check); 14] = [
     ("data", "サーバのデータ", |facts| facts.on_server(|server| data(facts, server))),
     ("ingest", "取り込み", ingest),
     ("lost_edits", "採られなかった編集", |facts| facts.on_server(lost_edits)),
@@ -62,6 +65,7 @@ const CHECKS: [(&str, &str, Check); 13] = [
     ("restore_drill", "戻す試験", restore_drill),
     ("mirror", "ミラー比較", mirror),
     ("disk", "ディスクの空き", disk),
+    ("wear", "SSD の消耗", |facts| Ok(wear(facts))),
     ("database", "データベース", database),
     ("timers", "タイマー", timers),
     ("units", "失敗した作業", failed_units),
@@ -257,6 +261,33 @@ fn disk(facts: &Facts<'_>) -> Result<Found> {
     } else {
         good(text)
     })
+}
+
+/// What the disk itself said when it was last asked, once a day.
+fn wear(facts: &Facts<'_>) -> Found {
+    let Some(last) = facts.runs.last("wear") else {
+        return off("まだ調べていません(smartmontools が要ります)");
+    };
+    if !last.is_done() {
+        return failed(facts, last, "");
+    }
+    let told = |key| last.datasets.get("disk").and_then(|disk| disk.get(key));
+    let when = facts.ended(last);
+    let Some(passed) = told("passed").and_then(Value::as_bool) else {
+        return off(format!("この SSD からは分かりません({when})"));
+    };
+    let worn = told("worn_percent").and_then(Value::as_u64);
+    let text = worn.map_or_else(|| "消耗の割合は分かりません".to_owned(), |worn| format!("寿命の {worn} % を使用"));
+    let most = u64::from(facts.most.wear_percent);
+    match worn {
+        _ if !passed => {
+            bad(format!("SSD が故障を予告しています。{text}、{when}"), "すぐに TM-BACKUP を挿し、SSD を替える")
+        }
+        Some(worn) if worn >= most => {
+            bad(format!("{text}、{most} % 以上、{when}"), "TM-BACKUP を挿し、替えの SSD を用意する")
+        }
+        _ => good(format!("{text}、故障の予告なし、{when}")),
+    }
 }
 
 fn database(facts: &Facts<'_>) -> Result<Found> {

@@ -64,6 +64,7 @@ fn dataset(name: &str, of: &Value) -> String {
         ("rows", "行"),
         ("diff_count", "件の差分"),
         ("ok_streak", "回続けて OK"),
+        ("worn_percent", "% 使用"),
     ] {
         words.extend(number(key).map(|number| format!("{number} {word}")));
     }
@@ -81,6 +82,8 @@ fn outcome_words(outcome: &str) -> &str {
         "written and verified" => "書いて確かめた",
         "there and verified" => "もうあり、確かめた",
         "restored" | "put back" => "戻した",
+        "read" => "調べた",
+        "not told" => "分からない",
         "acknowledged" => "確認済みにした",
         "refused" => "断った",
         "failed" => "失敗",
