@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Takes the pictures of the status page below docs/page/, as a panel PC and a phone show it: tests/status_page.rs leaves its pages,
+# Chromium draws them. To be looked at by a person; needs chromium and fonts-noto-cjk.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+pages=$(mktemp -d)
+trap 'rm -rf "$pages"' EXIT
+STATUS_PAGES=$pages cargo test --locked --quiet --test status_page >&2
+mkdir -p docs/page
+
+# picture PAGE NAME WIDTH HEIGHT: a window is never narrower than 500 pixels, a frame in it is.
+picture() {
+  printf '<body style="margin:0"><iframe src="%s.html" style="border:0;width:%spx;height:%spx"></iframe></body>' \
+    "$1" "$3" "$4" >"$pages/frame.html"
+  chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1 --force-color-profile=srgb \
+    --window-size="$3,$4" --screenshot="$pages/picture.png" "file://$pages/frame.html" 2>"$pages/log" || {
+    cat "$pages/log" >&2
+    exit 1
+  }
+  if command -v pngquant >/dev/null; then pngquant --force --output "$pages/picture.png" 64 "$pages/picture.png"; fi
+  cp "$pages/picture.png" "docs/page/$2.png"
+}
+
+for page in healthy working database old refused; do
+  picture "$page" "$page-panel" 1024 768
+  picture "$page" "$page-phone" 360 800
+done
+picture healthy healthy-whole 1024 1500
+ls -l docs/page
