@@ -91,8 +91,7 @@ impl Page<'_> {
     /// The units at work, with how far they are.
     fn work(&self) -> String {
         if self.work.is_empty() {
-            return "<section class=\"work\">\n<h2>いまの作業</h2>\n<p>動いている作業はありません</p>\n</section>\n"
-                .to_owned();
+            return "<section class=\"work idle\">\n<h2>いまの作業</h2>\n<p>ありません</p>\n</section>\n".to_owned();
         }
         let items: String = self.work.iter().map(|working| self.working(working)).collect();
         format!("<section class=\"work busy\">\n<h2>いまの作業</h2>\n<ul>\n{items}</ul>\n</section>\n")
@@ -166,11 +165,12 @@ fn job_of_unit(unit: &str) -> (&str, Option<&str>) {
 /// From a progress line (`os/progress.rs`) to its percent and to words for people.
 fn progress(status: &str) -> (Option<u8>, String) {
     let percent = status.split(" %").next().and_then(|head| head.rsplit(' ').next()).and_then(|word| word.parse().ok());
-    let words = status.replace(" files", " ファイル").replace("  ", "、");
-    let words = match words.strip_suffix(" s left").and_then(|head| head.rsplit_once('、')) {
-        Some((head, seconds)) => format!("{head}、残り約 {seconds} 秒"),
-        None => words,
-    };
+    let words =
+        status.split("  ").filter(|part| *part != "0 / 0 files").map(|part| match part.strip_suffix(" s left") {
+            Some(seconds) => format!("残り約 {seconds} 秒"),
+            None => part.replace(" files", " ファイル"),
+        });
+    let words = words.collect::<Vec<_>>().join("、");
     (percent.filter(|percent| *percent <= 100), words)
 }
 
@@ -183,6 +183,10 @@ mod tests {
         let line = "master: from the stick: 45 %  1.2 MiB / 3.4 MiB  3 / 10 files  1.0 MiB/s  3 s left";
         let words = "master: from the stick: 45 %、1.2 MiB / 3.4 MiB、3 / 10 ファイル、1.0 MiB/s、残り約 3 秒";
         assert_eq!(progress(line), (Some(45), words.to_owned()));
+        assert_eq!(
+            progress("x: 0 %  0 B / 0 B  0 / 0 files  0 B/s  0 s left").1,
+            "x: 0 %、0 B / 0 B、0 B/s、残り約 0 秒"
+        );
         assert_eq!(progress(""), (None, String::new()));
         assert_eq!(progress("at 300 % of it"), (None, "at 300 % of it".to_owned()));
     }

@@ -29,7 +29,8 @@ fn run(run: &Run) -> String {
         "different" => ("bad", "×", "差分あり"),
         _ => ("bad", "×", "失敗"),
     };
-    let time = run.time.get(5..16).map_or_else(|| run.time.clone(), |time| time.replacen('T', " ", 1));
+    let time = run.ended().and_then(|_| run.time.get(5..16)).map(|time| time.replacen('T', " ", 1));
+    let time = time.unwrap_or_else(|| "日時不明".to_owned());
     let label = run.label.as_deref().map(|label| format!(" <span class=\"label\">{}</span>", Html(label)));
     let error = run.error.as_deref().map(|error| format!("\n<p class=\"why\">{}</p>", Html(error)));
     let mut what: Vec<String> = run.datasets.iter().map(|(name, of)| dataset(name, of)).collect();
