@@ -155,6 +155,8 @@ INSTALLED="$GROUP
 + etc/systemd/system/sysinit.target.wants/toolmaster-site.service
 + etc/systemd/system/timers.target.wants/tool-restore-drill.timer
 + etc/systemd/system/timers.target.wants/tool-snapshot.timer
++ etc/systemd/system/timers.target.wants/toolmaster-page.timer
++ etc/systemd/system/timers.target.wants/toolmaster-wear.timer
 + etc/toolmaster
 + etc/toolmaster/ingest.d
 + mnt/backup

@@ -178,7 +178,10 @@ fn times_are_the_units() {
         if let Some(time) = setting(unit, "OnCalendar=") {
             let sunday = time.starts_with("Sun ");
             assert!(sunday || time.starts_with("*-*-* "), "{unit}: {time}");
-            let when = format!("{} {}", if sunday { "日曜" } else { "毎日" }, clock_times(&time)[0]);
+            let when = match time.strip_prefix("*-*-* *:*:00/") {
+                Some(seconds) => format!("{seconds} 秒ごと"),
+                None => format!("{} {}", if sunday { "日曜" } else { "毎日" }, clock_times(&time)[0]),
+            };
             assert!(row[1].contains(&when), "{row:?}: {when}");
         }
         let units = [("min", " 分"), ("h", " 時間")];
@@ -219,6 +222,9 @@ fn what_the_pages_say_is_what_the_sources_set() {
         ("5 分で打ち切", "src/cmd/hooks.rs", "const LIMIT: Duration = Duration::from_secs(300);"),
         ("1 時間で打ち切る", "src/snapshot/dump.rs", "pub const LIMIT: Duration = Duration::from_secs(3600);"),
         ("10 秒", "src/os/lock.rs", "const BY_HAND: Duration = Duration::from_secs(10);"),
+        ("30 秒ごとに新しく", "src/cmd/status/page.rs", "content=\\\"30\\\""),
+        ("5 分より古いページ", "systemd/toolmaster-page.service", "-mmin +5 -delete"),
+        ("80 番", "systemd/toolmaster-web.socket", "ListenStream=80"),
         ("30 秒ごと", "src/os/progress.rs", "const LINE_EVERY: Duration = Duration::from_secs(30);"),
         ("3 時間で打ち切られ", "systemd/usb-ingest@.service", "TimeoutStartSec=3h"),
         ("64 バイト", "src/stick/role.rs", "pub const MAX_ROLE: u64 = 64;"),

@@ -48,7 +48,7 @@ struct Checkout {
 impl Checkout {
     fn new() -> Checkout {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["scripts", "lib", "systemd", "udev"] {
+        for name in ["scripts", "lib", "systemd", "udev", "config"] {
             symlink(root().join(name), dir.path().join(name)).unwrap();
         }
         let release = dir.path().join("target/aarch64-unknown-linux-musl/release");

@@ -44,10 +44,10 @@ impl Web {
         fs::create_dir_all(home.join("cgi-bin")).unwrap();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/web");
         let conf = fs::read_to_string(shipped.join("httpd.conf")).unwrap();
-        fs::write(dir.path().join("httpd.conf"), conf.replace("/usr/share/toolmaster/web", shipped.to_str().unwrap()))
+        fs::write(dir.path().join("httpd.conf"), conf.replace("/usr/local/toolmaster/web", shipped.to_str().unwrap()))
             .unwrap();
         fs::write(dir.path().join("secret"), "secret").unwrap();
-        let paths = [("/usr/share/toolmaster/web", dir.path()), ("/run/toolmaster-page", &*home)];
+        let paths = [("/usr/local/toolmaster/web", dir.path()), ("/run/toolmaster-page", &*home)];
         let words = command("toolmaster-web@.service", "ExecStart=", &paths);
         let port = free_port();
         let mut listen = Command::new("systemd-socket-activate");

@@ -43,7 +43,7 @@ pub struct Facts {
 pub fn facts() -> &'static Facts {
     static FACTS: OnceLock<Facts> = OnceLock::new();
     FACTS.get_or_init(|| {
-        let units: Vec<String> = ["service", "timer", "target"]
+        let units: Vec<String> = ["service", "timer", "path", "socket", "target"]
             .iter()
             .flat_map(|kind| in_repository(&format!("systemd/*.{kind}")))
             .collect();
@@ -137,7 +137,7 @@ impl Facts {
 
     /// A single word: a unit, a path, a file, a name.
     fn word_complaint(&self, word: &str) -> Option<String> {
-        let kinds = [".service", ".timer", ".target"];
+        let kinds = [".service", ".timer", ".path", ".socket", ".target"];
         let name = word.trim_end_matches(['/', '*']);
         if self.is_path(word) || (word.ends_with(".md") && !word.contains('/')) {
             self.path_complaint(word)

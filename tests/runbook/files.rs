@@ -24,6 +24,8 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/srv/rpi-server/logs/snapshot.log", "src/lib.rs", "\"snapshot.log\""),
     ("/srv/rpi-server/logs/usb_guard.log", "src/cmd/mod.rs", "\"usb_guard.log\""),
     ("/srv/rpi-server/logs/jobs.jsonl", "src/os/jobs.rs", "\"jobs.jsonl\""),
+    ("/run/toolmaster-page", "systemd/toolmaster-page.service", "\nRuntimeDirectory=toolmaster-page\n"),
+    ("/run/toolmaster-page/index.html", "src/cmd/status.rs", "\"/run/toolmaster-page/index.html\""),
     ("/mnt/backup/<date>_full.tar.zst", "src/snapshot/shelf.rs", "\"_full.tar.zst\""),
     ("/srv/rpi-server/.toolmaster/enroll-key", "src/stick/enroll.rs", "b\"enroll-key\""),
     ("/opt/toolmaster/master", "src/settings.rs", "\"/opt/toolmaster/master\""),

@@ -19,7 +19,7 @@ const SLOW: u64 = 32 * 1024;
 const SETTINGS: &str = "/etc/default/toolmaster";
 /// What the units are: of each, whether it is enabled, and of those between the boots, whether they run.
 const UNITS: &str = "for u in toolmaster-provision.service raspi-server.service toolmaster-ready.target tool-snapshot.timer \
-                     tool-restore-drill.timer mirror-compare.timer; do \
+                     tool-restore-drill.timer mirror-compare.timer toolmaster-wear.timer; do \
                      echo $u $(systemctl is-enabled $u) $(systemctl is-active $u) $(systemctl show -P NextElapseUSecRealtime $u); done; \
                      docker inspect -f '{{.State.StartedAt}}' postgres";
 
