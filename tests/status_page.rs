@@ -87,7 +87,7 @@ fn same(page: &Element, json: &Value) {
     assert_eq!(items.len(), checks.len());
     for check in checks {
         let said = |key: &str| check[key].as_str().unwrap();
-        let item = items.iter().find(|item| item.attribute("id") == said("key")).expect(said("key"));
+        let item = items.iter().find(|item| item.attribute("id") == said("key")).expect("each thing's line");
         assert_eq!(item.attribute("class"), said("verdict"));
         let (mark, word) = match said("verdict") {
             "good" => ("○", "正常"),

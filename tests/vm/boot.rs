@@ -24,6 +24,7 @@ pub fn first() -> Vec<Case> {
         Case::new("no password, no automounter, keys only, first boot's presets as built", hardened),
         Case::new("systemd and udev accept our units and rules without a word", accepted),
         Case::new("each unit is confined (systemd-analyze security)", confined),
+        Case::new("the status page on port 80, renewed by itself, gone when it is old", page),
     ]
 }
 
@@ -133,6 +134,38 @@ fn confined(lab: &mut Lab) -> Outcome<()> {
         check(tenths <= most, format!("{unit}: {said}; it may be {most} tenths"))?;
     }
     Ok(())
+}
+
+/// With busybox's own client: the image has no other.
+fn page(lab: &mut Lab) -> Outcome<()> {
+    const ASK: &str = "busybox wget -q -O - http://127.0.0.1";
+    let (_, shell) = lab.machine()?;
+    let active = shell.run("systemctl is-active toolmaster-page.timer toolmaster-page.path toolmaster-web.socket")?;
+    check(active == "active\nactive\nactive", active)?;
+    let shown = shell.run(&format!("{ASK}/"))?;
+    check(shown.contains("toolmaster の状態") && shown.ends_with("</html>"), &shown)?;
+    // What only systemd can tell is told from within the unit too.
+    for key in ["timers", "units", "database"] {
+        check(shown.contains(&format!("<li class=\"good\" id=\"{key}\">")), format!("{key}: {shown}"))?;
+    }
+    for path in ["/.index.html.tmp", "/%2e%2e/%2e%2e/etc/hostname", "/cgi-bin/x"] {
+        shell.run(&format!("! {ASK}{path}"))?;
+    }
+    let age = "find /run/toolmaster-page/index.html -newermt '-50 seconds'";
+    shell.run("touch -d '-1 minute' /run/toolmaster-page/index.html")?;
+    shell.until(&format!("{age} | grep ."), Duration::from_secs(120))?;
+    // Nobody writes it any more.
+    let link =
+        "mkdir -p /run/systemd/system/toolmaster-page.service.d && cd /run/systemd/system/toolmaster-page.service.d";
+    shell.run(&format!(
+        "{link} && printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >no.conf && systemctl daemon-reload"
+    ))?;
+    shell.run("touch -d '-10 minutes' /run/toolmaster-page/index.html; ! systemctl start toolmaster-page.service")?;
+    shell.run(&format!("! test -e /run/toolmaster-page/index.html && ! {ASK}/"))?;
+    shell.run("rm -r /run/systemd/system/toolmaster-page.service.d && systemctl daemon-reload && systemctl start toolmaster-page.service")?;
+    shell.run(&format!("{ASK}/ | grep -q 'この表示は'"))?;
+    // The journal is for what matters.
+    shell.run("! journalctl -b -o cat -u toolmaster-page.service -u 'toolmaster-web@*' | grep -E 'Start(ing|ed)|Finished'").map(drop)
 }
 
 fn present_at_boot(lab: &mut Lab) -> Outcome<()> {
