@@ -38,7 +38,10 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("sha256sum", &["-c"]),
     ("ssh", &["pi@ホスト名", "true"]),
     ("sudo", &[]),
-    ("systemctl", &["status", "start", "stop", "restart", "enable", "disable", "list-units", "daemon-reload", "--now"]),
+    (
+        "systemctl",
+        &["status", "start", "stop", "restart", "enable", "disable", "mask", "list-units", "daemon-reload", "--now"],
+    ),
     ("tail", &["-n", "20"]),
     ("tar", &["--zstd", "-xf"]),
     ("timedatectl", &["set-time", "2026-01-31 09:00"]),
@@ -280,7 +283,7 @@ pub fn is_debian_s(name: &str) -> bool {
     let fields = ["depends", "recommends", "provides"];
     let lists =
         fields.map(|field| manifest.split(&format!("\n{field} = \"")).nth(1).unwrap().split('"').next().unwrap());
-    lists.iter().any(|list| list.split(", ").any(|known| known == name))
+    lists.iter().any(|list| list.split([',', '|']).any(|known| known.trim() == name))
 }
 
 /// Debian's own, whose members read the journal, or one that our package makes.
