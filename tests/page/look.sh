@@ -9,12 +9,12 @@ trap 'rm -rf "$pages"' EXIT
 STATUS_PAGES=$pages cargo test --locked --quiet --test status_page >&2
 mkdir -p docs/page
 
-# picture PAGE NAME WIDTH HEIGHT: a window is never narrower than 500 pixels, a frame in it is.
+# picture PAGE NAME WIDTH HEIGHT [OPTION]: a window is never narrower than 500 pixels, a frame in it is.
 picture() {
   printf '<body style="margin:0"><iframe src="%s.html" style="border:0;width:%spx;height:%spx"></iframe></body>' \
     "$1" "$3" "$4" >"$pages/frame.html"
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --force-device-scale-factor=1 --force-color-profile=srgb \
-    --window-size="$3,$4" --screenshot="$pages/picture.png" "file://$pages/frame.html" 2>"$pages/log" || {
+    --window-size="$3,$4" "${@:5}" --screenshot="$pages/picture.png" "file://$pages/frame.html" 2>"$pages/log" || {
     cat "$pages/log" >&2
     exit 1
   }
@@ -27,4 +27,7 @@ for page in healthy working database old refused; do
   picture "$page" "$page-phone" 360 800
 done
 picture healthy healthy-whole 1024 1500
+# A browser that could not read it anew for 320 seconds.
+sed '/http-equiv="refresh"/d' "$pages/healthy.html" >"$pages/stale.html"
+picture stale stale-panel 1024 768 --virtual-time-budget=320000
 ls -l docs/page
