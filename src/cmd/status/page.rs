@@ -41,26 +41,15 @@ pub struct Page<'a> {
 impl Page<'_> {
     /// The whole page.
     pub fn text(&self) -> String {
-        let host = Html(self.host);
         let bad = self.lines.iter().filter(|line| line.verdict == Verdict::Bad).count();
-        let (class, mark, words) = match bad {
-            0 => ("good", mark(Verdict::Good), "正常".to_owned()),
-            bad => ("bad", mark(Verdict::Bad), format!("要対応 {bad} 件")),
+        let (verdict, words) = match bad {
+            0 => (Verdict::Good, "正常".to_owned()),
+            bad => (Verdict::Bad, format!("要対応 {bad} 件")),
         };
         let time = self.clock.log_time(self.now);
         let shown = time.get(..19).unwrap_or(&time).replacen('T', " ", 1);
-        // No script, whatever slipped through the escaping: the policy allows none.
         format!(
-            "<!DOCTYPE html>\n\
-             <html lang=\"ja\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n\
-             <meta charset=\"utf-8\" />\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\" />\n\
-             <meta http-equiv=\"refresh\" content=\"30\" />\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n\
-             <meta name=\"robots\" content=\"noindex\" />\n\
-             <title>{mark} {words} - {host}</title>\n\
-             <link rel=\"icon\" href=\"data:,\" />\n\
-             <style>\n{STYLE}</style>\n</head>\n<body>\n\
+            "<!DOCTYPE html>\n<html lang=\"ja\" xmlns=\"http://www.w3.org/1999/xhtml\">\n{head}<body>\n\
              <header>\n<h1>{host} の状態</h1>\n\
              <p class=\"time\">この表示は <time datetime=\"{time}\">{shown}</time> のものです</p>\n</header>\n\
              <p class=\"old\">× この表示は 5 分より前のものです。画面を読み込み直してください。直らなければ、サーバの電源とネットワークを確かめます。</p>\n\
@@ -68,11 +57,31 @@ impl Page<'_> {
              {work}{lines}{calendar}{storage}{history}</main>\n\
              <footer><p>30 秒ごとに新しくなります。見るだけの画面で、ここからは何も変えられません。</p></footer>\n\
              </body>\n</html>\n",
+            head = self.head(&format!("{} {words}", mark(verdict))),
+            host = Html(self.host),
+            class = verdict.word(),
+            mark = mark(verdict),
             work = self.work(),
             lines = self.checks(),
             calendar = calendar::text(self),
             storage = storage::text(self),
             history = history::text(self),
+        )
+    }
+
+    /// The policy lets a browser run no script, whatever should have slipped through the escaping.
+    fn head(&self, verdict: &str) -> String {
+        let host = Html(self.host);
+        format!(
+            "<head>\n<meta charset=\"utf-8\" />\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+             img-src data:; base-uri 'none'; form-action 'none'\" />\n\
+             <meta http-equiv=\"refresh\" content=\"30\" />\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n\
+             <meta name=\"robots\" content=\"noindex\" />\n\
+             <title>{verdict} - {host}</title>\n\
+             <link rel=\"icon\" href=\"data:,\" />\n\
+             <style>\n{STYLE}</style>\n</head>\n"
         )
     }
 
