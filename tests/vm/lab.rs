@@ -212,7 +212,10 @@ pub fn in_service(shell: &mut Shell) -> Outcome<()> {
     shell.until("systemctl is-active toolmaster-ready.target", BOOT)?;
     let (_, state) = shell.try_run("systemctl is-system-running --wait", BOOT)?;
     let failed = shell.run("systemctl list-units --failed --no-legend --plain --no-pager")?;
-    check(failed.is_empty(), format!("failed units:\n{failed}"))?;
+    if !failed.is_empty() {
+        let (_, why) = shell.try_run("systemctl status --failed --no-pager --lines 8", Duration::from_secs(60))?;
+        return fail(format!("failed units:\n{failed}\n{why}"));
+    }
     check(state == "running", format!("the system is {state}, not running"))?;
     let database =
         shell.run("cd /srv/rpi-server && docker compose ps --format '{{.Name}} {{.State}} {{.Health}} {{.Ports}}'")?;
