@@ -175,7 +175,7 @@ fresh_install() {
   must apt install --no-install-recommends ./root/new.deb
   contents
   names
-  units 'enabled enabled enabled enabled enabled disabled static'
+  units 'enabled enabled enabled enabled enabled enabled disabled static'
   changes "$LISTS/bare" "$LISTS/now" | grep -v deb-systemd-helper-enabled |
     grep -vxFf <(cut -f 1 "$LISTS/package" | sort -u | sed 's/^/+ /') >"$LISTS/added" || :
   same "$INSTALLED" "$(cat "$LISTS/added")" "what is there beside the package's files"
@@ -201,7 +201,7 @@ older_in_use() {
   step "an older version, and the operator's settings"
   must dpkg --install /root/old.deb
   be_used
-  units 'enabled masked enabled enabled disabled enabled static'
+  units 'enabled enabled masked enabled enabled disabled enabled static'
 }
 
 upgrade() {
@@ -213,7 +213,7 @@ upgrade() {
 after_upgrade() {
   contents
   sites_as used
-  units 'enabled masked enabled enabled disabled enabled static'
+  units 'enabled enabled masked enabled enabled disabled enabled static'
   same 9 "$(sed -n 's/^BACKUP_RETENTION=//p' "$ROOT/$SETTINGS")" "the operator's settings"
   cmp "$NEW/$SETTINGS" "$ROOT/$SETTINGS.dpkg-dist" >&2 || wrong "the new settings' file is not beside the operator's"
   [ ! -e "$ROOT/usr/share/toolmaster/gone" ] || wrong 'a file that the new version does not have is still there'
@@ -234,7 +234,7 @@ downgrade() {
   step 'apt install --allow-downgrades of the older version'
   enter apt install --allow-downgrades ./root/old.deb
   sites_as used
-  units 'enabled masked enabled enabled disabled enabled static'
+  units 'enabled enabled masked enabled enabled disabled enabled static'
   same 9 "$(sed -n 's/^BACKUP_RETENTION=//p' "$ROOT/$SETTINGS")" "the operator's settings"
   # shellcheck disable=SC2016 # dpkg expands it
   must dpkg-query -W -f '${Version}' toolmaster
@@ -246,7 +246,7 @@ downgrade() {
 older_removed() {
   step 'apt remove of the older version, and the new one in its place'
   enter apt remove toolmaster
-  units 'masked masked not-found masked not-found masked not-found'
+  units 'not-found masked masked not-found masked not-found masked not-found'
   enter apt install ./root/new.deb
   after_upgrade
 }
@@ -255,7 +255,7 @@ remove() {
   step 'apt remove'
   enter apt remove toolmaster
   sites_as used
-  units 'not-found masked not-found not-found not-found not-found not-found'
+  units 'not-found not-found masked not-found not-found not-found not-found not-found'
   no_dangling
   left "+ $SETTINGS
 + $SETTINGS.dpkg-dist
@@ -274,7 +274,7 @@ again() {
   contents
   names
   sites_as used
-  units 'enabled masked enabled enabled disabled disabled static'
+  units 'enabled enabled masked enabled enabled disabled disabled static'
 }
 
 # The operator's own mask stays, and the directory of the timers' stamps is systemd's.
@@ -330,7 +330,7 @@ manual_way() {
   by_hand '### 3.2 systemd/udev テンプレート更新'
   by_hand '### 3.3 スクリプト配置'
   names
-  units 'disabled disabled disabled enabled enabled disabled static'
+  units 'disabled disabled disabled disabled enabled enabled disabled static'
   must systemctl enable mirror-compare.timer
   step 'the handbook by hand: 4, the way back'
   by_hand '**手で置いたものを消す**(3.2、3.3 を手で行った機械)'
