@@ -216,7 +216,7 @@ fn what_the_pages_say_is_what_the_sources_set() {
         ("3 回分", "src/dataset/history.rs", "const KEPT: usize = 3;"),
         ("14 日", "src/dataset/history.rs", "const YOUNG: i64 = 14 * DAY;"),
         ("24 時間より古ければ", "systemd/usb-backup@.service", "--fresh 24h"),
-        ("24 時間より古ければ、警告", "src/cmd/backup.rs", "age > DAY"),
+        ("24 時間より古ければ、警告", "src/cmd/backup/fresh.rs", "age > DAY"),
         ("1 時間後に", "systemd/tool-snapshot.service", "RestartSec=1h"),
         ("5 分まで待ちます", "src/os/postgres.rs", "const WAIT: Duration = Duration::from_secs(300);"),
         ("5 分で打ち切", "src/cmd/hooks.rs", "const LIMIT: Duration = Duration::from_secs(300);"),

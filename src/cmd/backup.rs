@@ -1,21 +1,21 @@
 //! `backup`: the newest snapshot as an archive on a TM-BACKUP stick, read back and verified before it counts (SPEC 7).
 
+mod fresh;
+
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
+use super::receipt::{self, Facts};
 use super::{Env, Report, open_stick};
-use crate::clock::DAY;
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
-use crate::os::systemd;
 use crate::snapshot::archive::{self, Checked, Source, Written};
 use crate::snapshot::generation::{self, Generation};
 use crate::snapshot::shelf;
@@ -23,10 +23,6 @@ use crate::stick::chain::{Stick, WritableStick};
 use crate::stick::role::Role;
 use crate::text::{Bytes, Shown, hex};
 use crate::tree::manifest::Header;
-
-const SNAPSHOT_UNIT: &str = "tool-snapshot.service";
-/// The unit's own limit, and a little.
-const SNAPSHOT_LIMIT: Duration = Duration::from_secs(3 * 3600 + 60);
 
 /// Write the newest snapshot to a TM-BACKUP stick.
 #[derive(FromArgs, Debug)]
@@ -88,17 +84,15 @@ fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<(String, u64)> 
     let server = Server::open(&env.settings, args.dry_run)?;
     let stick = open_stick(args.device.as_deref(), Role::Backup, env, report)?;
     check_owner(&stick, &server)?;
-    freshen(args, env, &server)?;
+    fresh::freshen(args, env, &server)?;
     let work = newest(args, env, &server)?;
     let believed = server.belief(env.clock)?.believed;
     if args.dry_run {
         let planned = stick.check_writable().and_then(|()| plan(&work, &stick, believed));
         return planned.and(stick.release()).map(|()| (work.name, work.estimate));
     }
-    let Sound { bytes, old, .. } = export(&server, &work, stick.writable(true)?, believed)?;
-    report.bytes = if old { 0 } else { bytes };
-    let outcome = if old { "there and verified" } else { "written and verified" };
-    report.datasets.insert("archive".to_owned(), json!({"outcome": outcome, "name": work.name, "bytes": bytes}));
+    let visit = Visit { env, server: &server, believed };
+    let bytes = visit.export(&work, stick.writable(true)?, report)?;
     Ok((work.name, bytes))
 }
 
@@ -111,44 +105,6 @@ fn check_owner(stick: &Stick, server: &Server) -> Result<()> {
         }),
         _ => Ok(()),
     }
-}
-
-/// Takes a snapshot first if the newest is too old (`--fresh`); by hand only says how old it is.
-fn freshen(args: &Args, env: &Env, server: &Server) -> Result<()> {
-    let Some(root) = server.snapshots(&snapshot_dir(args, env))? else { return Ok(()) };
-    let newest = generation::list(&root)?.pop();
-    let taken = newest
-        .as_ref()
-        .and_then(|newest| newest.header.as_ref()?.taken.or_else(|| env.clock.of_dir_name(&newest.name)));
-    let age = taken.map(|taken| env.clock.now().saturating_sub(taken));
-    match (age, args.fresh) {
-        (Some(age), Some(fresh)) if age <= fresh => Ok(()),
-        (_, Some(_)) if args.dry_run => {
-            info!("plan: take a snapshot first");
-            Ok(())
-        }
-        (_, Some(_)) => {
-            if let Err(error) = take_snapshot(args, env) {
-                warn!("{error}");
-                warn!("no fresh snapshot could be taken: the newest one is backed up");
-            }
-            Ok(())
-        }
-        (Some(age), None) if age > DAY => {
-            warn!("the newest snapshot is {} hours old", age / 3600);
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The stick's unit has no network, and so no database; the snapshot's has.
-fn take_snapshot(args: &Args, env: &Env) -> Result<()> {
-    if systemd::is_unit() {
-        info!("taking a snapshot first: {SNAPSHOT_UNIT}");
-        return systemd::start_and_wait(SNAPSHOT_UNIT, SNAPSHOT_LIMIT, "journalctl -t tool-snapshot says why");
-    }
-    super::snapshot::run(&super::snapshot::Args::for_backup(snapshot_dir(args, env)), env)
 }
 
 fn snapshot_dir(args: &Args, env: &Env) -> PathBuf {
@@ -213,68 +169,101 @@ struct Sound {
     old: bool,
 }
 
-fn export(server: &Server, work: &Work, stick: WritableStick, believed: bool) -> Result<Sound> {
-    let (stick, sound) = match same_archive(work, stick.stick())? {
-        Some(sound) => {
-            info!("{} is on the stick already, and sound", work.name);
-            (stick, sound)
+/// What is the same for all steps on a stick.
+struct Visit<'a> {
+    env: &'a Env,
+    server: &'a Server,
+    believed: bool,
+}
+
+impl Visit<'_> {
+    /// Makes the archive be on the stick, and tells the stick's carrier so; the archive's bytes.
+    fn export(&self, work: &Work, stick: WritableStick, report: &mut Report) -> Result<u64> {
+        let (stick, sound) = match same_archive(work, stick.stick()) {
+            Ok(Some(sound)) => {
+                info!("{} is on the stick already, and sound", work.name);
+                (stick, sound)
+            }
+            Ok(None) => self.write_anew(work, stick, report)?,
+            Err(error) => return Err(self.give_up(stick, report, error)),
+        };
+        let Sound { bytes, old, .. } = sound;
+        report.bytes = if old { 0 } else { bytes };
+        let outcome = if old { "there and verified" } else { "written and verified" };
+        report.datasets.insert("archive".to_owned(), json!({"outcome": outcome, "name": work.name, "bytes": bytes}));
+        match self.finish(work, &stick, &sound) {
+            Ok(()) => self.end(stick, report, None).map(|()| bytes),
+            Err(error) => Err(self.give_up(stick, report, error)),
         }
-        None => write_anew(server, work, stick, believed)?,
-    };
-    let finished = finish(server, work, &stick, &sound, believed);
-    finished.and(stick.release()).map(|()| sound)
-}
+    }
 
-fn write_anew(server: &Server, work: &Work, stick: WritableStick, believed: bool) -> Result<(WritableStick, Sound)> {
-    make_room(work, &stick, believed)?;
-    let written = match write(work, &stick) {
-        Ok(written) => written,
-        Err(error) => return Err(give_up(stick, error)),
-    };
-    // What counts is what the medium holds, not what memory holds.
-    let stick = stick.afresh()?;
-    let proved = stick.written_temp().and_then(|temp| {
-        verify(&temp, ARCHIVE, work, Some(written.sha256)).map_err(misread)?;
-        // Whose the stick is stands there before the first archive: no crash leaves one that is nobody's.
-        stick.set_server(&temp, &server.id)?;
-        name_it(work, &stick, &temp)
-    });
-    match proved {
-        Ok(()) => Ok((stick, Sound { bytes: written.bytes, sha256: written.sha256, old: false })),
-        Err(error) => Err(give_up(stick, error)),
+    fn write_anew(&self, work: &Work, stick: WritableStick, report: &Report) -> Result<(WritableStick, Sound)> {
+        let begun = make_room(work, &stick, self.believed).and_then(|()| write(work, &stick));
+        let written = match begun {
+            Ok(written) => written,
+            Err(error) => return Err(self.give_up(stick, report, error)),
+        };
+        // What counts is what the medium holds, not what memory holds.
+        let stick = stick.afresh()?;
+        let proved = stick.written_temp().and_then(|temp| {
+            verify(&temp, ARCHIVE, work, Some(written.sha256)).map_err(misread)?;
+            // Whose the stick is stands there before the first archive: no crash leaves one that is nobody's.
+            stick.set_server(&temp, &self.server.id)?;
+            name_it(work, &stick, &temp)
+        });
+        match proved {
+            Ok(()) => Ok((stick, Sound { bytes: written.bytes, sha256: written.sha256, old: false })),
+            Err(error) => Err(self.give_up(stick, report, error)),
+        }
     }
-}
 
-/// What follows once the archive is there and sound, also if the run that wrote it was cut off before.
-fn finish(server: &Server, work: &Work, stick: &WritableStick, sound: &Sound, believed: bool) -> Result<()> {
-    let root = stick.stick().root();
-    let surplus = surplus(work, root, believed)?;
-    let is_named = shelf::checksum(root, &work.name)? == Some(sound.sha256);
-    let is_ours = stick.stick().server()?.as_ref() == Some(&server.id);
-    if !is_named || !is_ours {
-        let temp = stick.temp()?;
-        stick.set_server(&temp, &server.id)?;
-        let checksum = format!("{}  {}\n", hex(&sound.sha256), work.name);
-        stick.set_file(&temp, root, shelf::checksum_name(&work.name).as_bytes(), checksum.as_bytes())?;
+    /// What follows once the archive is there and sound, also if the run that wrote it was cut off before.
+    fn finish(&self, work: &Work, stick: &WritableStick, sound: &Sound) -> Result<()> {
+        let root = stick.stick().root();
+        let surplus = surplus(work, root, self.believed)?;
+        let is_named = shelf::checksum(root, &work.name)? == Some(sound.sha256);
+        let is_ours = stick.stick().server()?.as_ref() == Some(&self.server.id);
+        if !is_named || !is_ours {
+            let temp = stick.temp()?;
+            stick.set_server(&temp, &self.server.id)?;
+            let checksum = format!("{}  {}\n", hex(&sound.sha256), work.name);
+            stick.set_file(&temp, root, shelf::checksum_name(&work.name).as_bytes(), checksum.as_bytes())?;
+        }
+        for name in surplus {
+            shelf::remove(root, &name)?;
+            info!("{name} removed from the stick: more than {} archives", work.retention);
+        }
+        root.sync_all()
     }
-    for name in surplus {
-        shelf::remove(root, &name)?;
-        info!("{name} removed from the stick: more than {} archives", work.retention);
+
+    /// Leaves the receipt, takes away what is only for the way, unmounts.
+    fn end(&self, stick: WritableStick, report: &Report, error: Option<&Error>) -> Result<()> {
+        let facts = Facts { server: &self.server.id, believed: self.believed, error };
+        match stick.temp() {
+            Ok(temp) => receipt::leave(&stick, &temp, self.env, report, facts),
+            // A stick that is full to the brim: the archive counts, not the receipt.
+            Err(more) => warn!("{more}"),
+        }
+        stick.end_temp().and(stick.release())
     }
-    stick.end_temp()
+
+    /// Ends a run that failed: what was begun goes away, and the archives that were there are as they were. A stick that is
+    /// refused is not written to.
+    fn give_up(&self, stick: WritableStick, report: &Report, error: Error) -> Error {
+        let ended = match error {
+            Error::Refused { .. } => stick.end_temp().and(stick.release()),
+            _ => self.end(stick, report, Some(&error)),
+        };
+        if let Err(more) = ended {
+            warn!("{more}");
+        }
+        error
+    }
 }
 
 /// The archives beyond the retention, none while the clock that named them is not believed.
 fn surplus(work: &Work, root: &Dir, believed: bool) -> Result<Vec<String>> {
     if believed { shelf::surplus(root, &work.name, work.retention) } else { Ok(Vec::new()) }
-}
-
-/// Takes away what was begun; the archives that were there are as they were.
-fn give_up(stick: WritableStick, error: Error) -> Error {
-    if let Err(more) = stick.end_temp().and(stick.release()) {
-        warn!("{more}");
-    }
-    error
 }
 
 const ARCHIVE: &[u8] = b"archive";

@@ -71,7 +71,7 @@ fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Repor
     doubt_clock(&belief, env.clock);
     let asked = Asked { force: args.force, checksum: args.checksum, dirty: false, belief: &belief };
     let mut changed = Vec::new();
-    let worked = on_stick(INGEST, env, server, stick, asked, |job| {
+    let worked = on_stick(INGEST, env, server, stick, asked, report, |job, report| {
         each_dataset(|dataset| {
             let dir = open_on_stick(job.stick.stick(), dataset);
             let had = matches!(dir, Ok(Some(_)));

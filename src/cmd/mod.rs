@@ -12,6 +12,7 @@ pub mod mirror_compare;
 pub mod mirror_config;
 pub mod plan;
 pub mod provision;
+pub mod receipt;
 pub mod replace;
 pub mod restore;
 pub mod restore_drill;

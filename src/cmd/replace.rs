@@ -6,8 +6,9 @@ use std::fs::File;
 
 use log::info;
 
-use super::Env;
+use super::receipt::{self, Facts};
 use super::verdict::Asked;
+use super::{Env, Report};
 use crate::dataset::base::{Known, Records, write_stick_manifest};
 use crate::dataset::history::{self, Part, Place, Side};
 use crate::dataset::meta::{self, Meta};
@@ -62,7 +63,8 @@ pub struct Pair<'a> {
     pub time: i64,
 }
 
-/// Makes a stick writable, works on it, and ends that in order: its manifest, its temporary directory, its mount.
+/// Makes a stick writable, works on it, and ends that in order: its manifest, its receipt, its temporary directory, its
+/// mount.
 ///
 /// # Errors
 /// Of the work; else of its end.
@@ -72,7 +74,8 @@ pub fn on_stick<T>(
     server: &Server,
     stick: Stick,
     asked: Asked<'_>,
-    work: impl FnOnce(&Job<'_>) -> Result<T>,
+    report: &mut Report,
+    work: impl FnOnce(&Job<'_>, &mut Report) -> Result<T>,
 ) -> Result<T> {
     let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, false)?;
     stick.check_writable()?;
@@ -82,8 +85,12 @@ pub fn on_stick<T>(
     let run = random::id()?;
     let undo_name = RefCell::new(None);
     let job = Job { name, env, server, stick: &stick, temp: &temp, records: &records, run: &run, undo_name, asked };
-    let worked = work(&job);
-    let sealed = job.seal();
+    let worked = work(&job, report);
+    // The receipt says what is on the medium, so that comes first. A stick pulled in between has the one of before.
+    let sealed = job.seal().and_then(|()| stick.stick().root().sync_all());
+    let error = worked.as_ref().err().or(sealed.as_ref().err());
+    let facts = Facts { server: &server.id, believed: asked.belief.believed, error };
+    receipt::leave(&stick, &temp, env, report, facts);
     drop(temp);
     let ended = stick.end_temp();
     let released = stick.release();

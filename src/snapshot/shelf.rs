@@ -91,7 +91,7 @@ pub fn check_room(root: &Dir, needed: u64, limits: Limits, freed: u64) -> Result
     if needed > limits.max_size {
         return Err(Error::Failed {
             why: format!("the archive would be {}, and the stick's filesystem ends files at 4 GiB", Bytes(needed)),
-            next: "use a stick with exFAT or ext4; nothing on this one was changed",
+            next: "use a stick with exFAT or ext4; the archives on this one are as they were",
         });
     }
     let room = root.room()?;
@@ -100,7 +100,7 @@ pub fn check_room(root: &Dir, needed: u64, limits: Limits, freed: u64) -> Result
     if needed > free {
         return Err(Error::Failed {
             why: format!("not enough room on the stick: {needed} bytes needed, {free} bytes free"),
-            next: "make room there or use a larger one; nothing on it was changed",
+            next: "make room there or use a larger one; the archives on it are as they were",
         });
     }
     Ok(())

@@ -66,7 +66,7 @@ pub fn put_back(run: &Run<'_>, places: &[Place], device: Option<&Path>, report: 
         return planned.and(stick.release());
     }
     let asked = Asked { force: run.force, checksum: false, dirty: false, belief: run.belief };
-    on_stick("undo", run.env, run.server, stick, asked, |job| {
+    on_stick("undo", run.env, run.server, stick, asked, report, |job, report| {
         job.undo_name.replace(run.undo_name.take());
         each(places, report, |place| one(run, job, place))
     })
