@@ -56,6 +56,7 @@ enum Command {
     Restore(cmd::restore::Args),
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
+    Led(cmd::led::Args),
     Log(cmd::log::Args),
     Undo(cmd::undo::Args),
     RestoreDrill(cmd::restore_drill::Args),
@@ -156,6 +157,7 @@ fn run(command: &Command) -> u8 {
         Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.check)),
         Command::Stick(_)
         | Command::Clock(_)
+        | Command::Led(_)
         | Command::Log(_)
         | Command::Provision(_)
         | Command::Site(_)
@@ -177,6 +179,7 @@ fn run(command: &Command) -> u8 {
         Command::Restore(args) => cmd::restore::run(args, &env),
         Command::Stick(args) => cmd::stick::run(args, &env),
         Command::Clock(args) => cmd::clock::run(args, &env),
+        Command::Led(args) => cmd::led::run(args, &env),
         Command::Log(args) => cmd::log::run(args),
         Command::Undo(args) => cmd::undo::run(args, &env),
         Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),

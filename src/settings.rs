@@ -50,6 +50,12 @@ pub struct Settings {
     pub pg_uri: Option<PgUri>,
     /// `MIRRORCTL_CONFIG`: the mirror's configuration.
     pub mirror_config: PathBuf,
+    /// `LED_DIR`: the kernel's lights.
+    pub led_dir: PathBuf,
+    /// `LED_NAMES`: the names of those that show how the sticks fare.
+    pub leds: Vec<String>,
+    /// `LED_BUZZER`: the name of one that is heard.
+    pub led_buzzer: Option<String>,
     /// `STATUS_…`: from where on `status` calls something bad.
     pub thresholds: Thresholds,
 }
@@ -113,6 +119,9 @@ impl Settings {
             require_enrolled: number("REQUIRE_ENROLLED", var("REQUIRE_ENROLLED"), 0, 0, 1)? == 1,
             pg_uri: var("PG_URI").map(|uri| database("PG_URI", &uri)).transpose()?,
             mirror_config: path("MIRRORCTL_CONFIG", PathBuf::from("/etc/mirrorctl/config.json"))?,
+            led_dir: path("LED_DIR", PathBuf::from("/sys/class/leds"))?,
+            leds: lights("LED_NAMES", &var("LED_NAMES").unwrap_or_else(|| "ACT PWR".to_owned()))?,
+            led_buzzer: lights("LED_BUZZER", &var("LED_BUZZER").unwrap_or_default())?.pop(),
             thresholds: Thresholds {
                 snapshot_hours: number("STATUS_SNAPSHOT_HOURS", var("STATUS_SNAPSHOT_HOURS"), 26, 1, 8760)?,
                 backup_days: number("STATUS_BACKUP_DAYS", var("STATUS_BACKUP_DAYS"), 35, 1, 3650)?,
@@ -176,6 +185,15 @@ fn label(name: &str, value: Option<String>, default: &str) -> Result<String> {
     }
 }
 
+/// Names of lights, with blanks between them: each is that of a directory in `LED_DIR`.
+fn lights(name: &str, value: &str) -> Result<Vec<String>> {
+    let names: Vec<String> = value.split_whitespace().map(str::to_owned).collect();
+    if names.iter().any(|name| name.starts_with('.') || name.contains('/')) {
+        return Err(Error::Config { why: format!("{name} must be names of lights, such as ACT"), next: NEXT });
+    }
+    Ok(names)
+}
+
 fn number(name: &str, value: Option<String>, default: u32, min: u32, max: u32) -> Result<u32> {
     let Some(value) = value else {
         return Ok(default);
@@ -222,6 +240,7 @@ mod tests {
             ("SNAPSHOT_RETENTION_DAYS", "0"),
             ("BACKUP_RETENTION", "-1"),
             ("PG_URI", "app:secret@h/db"),
+            ("LED_NAMES", "ACT ../../x"),
         ] {
             assert_eq!(read(&[bad]).unwrap_err().exit_code(), 78, "{bad:?}");
         }

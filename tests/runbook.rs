@@ -312,7 +312,7 @@ fn the_old_promises_are_kept() {
 fn nothing_is_left_out() {
     let pages: String = PAGES.map(read).concat();
     // What units and the shell library call is no operator's command.
-    let plumbing = ["park", "unpark", "guard", "mount", "unmount", "validate", "log", "list"];
+    let plumbing = ["park", "unpark", "guard", "mount", "unmount", "validate", "log", "list", "led"];
     for command in facts().tree.leaves().filter(|words| !plumbing.contains(&words.last().unwrap().as_str())) {
         let command = command.join(" ");
         let alias = toolmaster::NAMES.iter().find(|(_, name)| *name == command).map(|(alias, _)| match *alias {

@@ -6,6 +6,7 @@ pub mod dist_export;
 pub mod dist_sync;
 pub mod hooks;
 pub mod ingest;
+pub mod led;
 pub mod log;
 pub mod mirror;
 pub mod mirror_compare;

@@ -8,6 +8,7 @@ pub mod eeprom;
 pub mod entry;
 pub mod jobs;
 pub mod journal;
+pub mod led;
 pub mod lock;
 pub mod mount;
 pub mod open_files;

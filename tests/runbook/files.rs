@@ -47,6 +47,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("/tmp/<name>", "a place that the operator makes up"),
     ("/etc/onsitelogistics/config.json", "on the Pi Zero: src/settings/mirror.rs, config_path"),
     ("/boot/firmware", "the image's first partition"),
+    ("/sys/class/leds", "the kernel's lights"),
     ("/srv", "the image's data partition"),
     ("/srv/docker", "the image's place for Docker's things"),
     ("/var/lib/docker", "Docker's own place"),

@@ -11,6 +11,7 @@ use super::{Env, Report};
 use crate::error::{Error, Result};
 use crate::os::block::Block;
 use crate::os::disk;
+use crate::os::led;
 use crate::stick::probe::probe;
 use crate::stick::role::Role;
 use crate::text::Shown;
@@ -50,6 +51,10 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
         next: format!("nothing is read from it or written to it; a stick needs the label {a}, {b} or {c}"),
     };
     warn!("{error}");
+    // The unit's last step, which may reach the lights, shows it.
+    if let Err(error) = led::note(&args.device, Some(led::State::Refused)) {
+        warn!("{error}");
+    }
     report.end(env, Some(&error));
     Ok(())
 }
