@@ -168,7 +168,8 @@ fn run(command: &Command) -> u8 {
         Command::Mirror(_) => ("mirrorctl", None),
         Command::MirrorCompare(_) => ("mirror_compare", None),
     };
-    journal::start(name, clock, log_file.map(|file| settings.log_dir.join(file)).as_deref());
+    let log_file = log_file.map(|file| settings.log_dir.join(file));
+    journal::start(name, clock, log_file.as_deref().map(|path| (path, settings.log_max_bytes)));
     let env = Env { settings, clock };
     let result = match command {
         Command::Ingest(args) => cmd::ingest::run(args, &env),

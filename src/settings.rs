@@ -32,6 +32,10 @@ pub struct Settings {
     pub local_doc_dir: PathBuf,
     /// `USB_LOG_DIR`: the jobs' log files and `jobs.jsonl`.
     pub log_dir: PathBuf,
+    /// `LOG_MAX_BYTES`: from that size on a log is begun anew.
+    pub log_max_bytes: u64,
+    /// `LOG_RETENTION_DAYS`: so long a log's lines are kept at least.
+    pub log_retention_days: u32,
     /// `USB_INGEST_LABEL`, `USB_DIST_LABEL`, `USB_BACKUP_LABEL`.
     pub labels: Labels,
     /// `USB_MAX_RETRY`: attempts to unmount a stick.
@@ -106,6 +110,8 @@ impl Settings {
             local_master_dir: path("LOCAL_MASTER_DIR", PathBuf::from("/opt/toolmaster/master"))?,
             local_doc_dir: path("LOCAL_DOC_DIR", PathBuf::from("/opt/toolmaster/docviewer"))?,
             log_dir: path("USB_LOG_DIR", server_root.join("logs"))?,
+            log_max_bytes: number("LOG_MAX_BYTES", var("LOG_MAX_BYTES"), 5_000_000, 100_000, 1_000_000_000)?.into(),
+            log_retention_days: number("LOG_RETENTION_DAYS", var("LOG_RETENTION_DAYS"), 90, 1, 3650)?,
             labels: Labels {
                 ingest: label("USB_INGEST_LABEL", var("USB_INGEST_LABEL"), "TM-INGEST")?,
                 dist: label("USB_DIST_LABEL", var("USB_DIST_LABEL"), "TM-DIST")?,

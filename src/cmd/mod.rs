@@ -94,7 +94,8 @@ impl Report {
         let log_dir = &env.settings.log_dir;
         // What is refused without a stick in hand (a destination, a database) is no stick's fault.
         if let (Some(error @ Error::Refused { .. }), Some(_)) = (error, &self.device) {
-            journal::also(env.clock, &log_dir.join("usb_guard.log"), &format!("{}: {error}", self.job));
+            let line = format!("{}: {error}", self.job);
+            journal::also(env.clock, &log_dir.join("usb_guard.log"), env.settings.log_max_bytes, &line);
         }
         let (label, uuid) = self.stick.unzip();
         let record = jobs::Record {
@@ -110,7 +111,7 @@ impl Report {
             disk: env.room().ok(),
             error: error.map(Error::to_string),
         };
-        jobs::append(log_dir, &record);
+        jobs::append(log_dir, env.settings.log_max_bytes, &record);
     }
 }
 

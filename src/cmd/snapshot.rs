@@ -11,6 +11,7 @@ use crate::clock::Belief;
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
+use crate::os::bound;
 use crate::os::dir::{Dir, Entry};
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
@@ -101,6 +102,9 @@ fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
         }
     };
     generation::prune(&root, days, &sources.belief, env.clock, false)?;
+    if sources.belief.believed {
+        bound::by_age(&env.settings.log_dir, env.settings.log_retention_days, sources.belief.now);
+    }
     Ok(path.join(name))
 }
 

@@ -1,12 +1,16 @@
 //! `jobs.jsonl`: one record per run, the one source for everything that tells operators what happened (SPEC 4).
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use log::warn;
 use serde::{Deserialize, Serialize};
 
+use super::bound;
 use super::journal::append_to;
+
+const FILE: &str = "jobs.jsonl";
 
 /// Room on the server's disk, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,11 +51,34 @@ pub struct Record<'a> {
 
 /// Appends a record. A crash in mid-write leaves a torn last line, which the next record repairs by starting on a
 /// line of its own. A record that can't be written never stops the job.
-pub fn append(log_dir: &Path, record: &Record<'_>) {
-    let path = log_dir.join("jobs.jsonl");
+pub fn append(log_dir: &Path, most: u64, record: &Record<'_>) {
+    let path = log_dir.join(FILE);
+    // One that can't be bounded is still written.
+    let _ = bound::by_size(&path, most);
     if let Err(error) = try_append(&path, record) {
         warn!("cannot write {}: {error}", path.display());
     }
+}
+
+/// All records that there are, the oldest first: those of before the last turn of the log, then the others. Where there is
+/// none, nothing has run yet.
+pub fn read(log_dir: &Path) -> Box<dyn Read> {
+    let path = log_dir.join(FILE);
+    let before = bound::older(&path);
+    let newer = File::open(&path).ok();
+    // Turned between these lines, it is the one of before that is open already.
+    let older = match &newer {
+        Some(newer) if bound::is_still(&before, newer) => None,
+        _ => File::open(&before).ok(),
+    };
+    let part = |file: Option<File>| -> Box<dyn Read> {
+        match file {
+            Some(file) => Box::new(file),
+            None => Box::new(std::io::empty()),
+        }
+    };
+    // The last line of the older one may be torn.
+    Box::new(part(older).chain(&b"\n"[..]).chain(part(newer)))
 }
 
 fn try_append(path: &Path, record: &Record<'_>) -> std::io::Result<()> {

@@ -7,11 +7,12 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use log::{Level, LevelFilter, Log, Metadata, Record, warn};
 
+use super::bound;
 use crate::clock::Clock;
 use crate::text::Shown;
 
@@ -27,13 +28,46 @@ struct Journal {
     /// What clears a progress bar before a line.
     clear: &'static str,
     syslog: Option<UnixDatagram>,
-    file: Option<Mutex<File>>,
+    file: Option<Mutex<LogFile>>,
 }
 
-/// Starts logging under the command's name; `file` is the job's log file, none in a dry run (which changes nothing).
-pub fn start(name: &'static str, clock: Clock, file: Option<&Path>) {
+/// A job's log, bounded in size.
+struct LogFile {
+    path: PathBuf,
+    most: u64,
+    file: File,
+}
+
+impl LogFile {
+    fn open(path: &Path, most: u64) -> Result<LogFile, String> {
+        let mut log = LogFile { path: path.to_owned(), most, file: open_log(path)? };
+        log.turn();
+        Ok(log)
+    }
+
+    /// Goes on in a new file when this one is full, or when another run has begun a new one.
+    fn turn(&mut self) {
+        if self.file.metadata().is_ok_and(|metadata| metadata.len() >= self.most) {
+            let _ = bound::by_size(&self.path, self.most);
+        }
+        if !bound::is_still(&self.path, &self.file)
+            && let Ok(file) = append_to(&self.path)
+        {
+            self.file = file;
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        self.turn();
+        let _ = self.file.write_all(line.as_bytes());
+    }
+}
+
+/// Starts logging under the command's name; `file` is the job's log file and the most bytes that it is to have, none in a
+/// dry run (which changes nothing).
+pub fn start(name: &'static str, clock: Clock, file: Option<(&Path, u64)>) {
     let under_systemd = stderr_is_journal();
-    let opened = file.map(open_log);
+    let opened = file.map(|(path, most)| LogFile::open(path, most));
     let (file, trouble) = match opened {
         Some(Ok(file)) => (Some(Mutex::new(file)), None),
         Some(Err(trouble)) => (None, Some(trouble)),
@@ -50,11 +84,9 @@ pub fn start(name: &'static str, clock: Clock, file: Option<&Path>) {
 }
 
 /// Adds a line to another log file in the same form, such as `usb_guard.log` for refused sticks.
-pub fn also(clock: Clock, path: &Path, message: &str) {
-    match open_log(path) {
-        Ok(mut file) => {
-            let _ = file.write_all(file_line(clock, Level::Warn, message).as_bytes());
-        }
+pub fn also(clock: Clock, path: &Path, most: u64, message: &str) {
+    match LogFile::open(path, most) {
+        Ok(mut log) => log.write(&file_line(clock, Level::Warn, message)),
         Err(trouble) => warn!("{trouble}"),
     }
 }
@@ -153,7 +185,7 @@ impl Log for Journal {
             let _ = syslog.send(format!("<{priority}>{}[{}]: {message}", self.name, std::process::id()).as_bytes());
         }
         if let Some(mut file) = self.file.as_ref().and_then(|file| file.lock().ok()) {
-            let _ = file.write_all(file_line(self.clock, level, &message).as_bytes());
+            file.write(&file_line(self.clock, level, &message));
         }
     }
 

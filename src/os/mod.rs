@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod block;
+pub mod bound;
 pub mod dir;
 pub mod disk;
 pub mod eeprom;

@@ -242,6 +242,11 @@ impl Running<'_> {
         self.child.wait().unwrap();
     }
 
+    /// Waits for its end and looks at nothing else: several write the same logs.
+    pub fn code(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// What it says on stderr, for [`Running::until`].
     pub fn said(&self) -> impl Fn() -> String + 'static {
         let path = self.err.path().to_owned();

@@ -13,6 +13,8 @@ use crate::{read, root};
 /// Code that is none of the program's, and what it is.
 const OTHER_WORDS: &[(&str, &str)] = &[
     ("2026-01-31T02:30:00+09:00 [info] 本文", "the form of a log line: src/os/journal.rs, file_line"),
+    ("usb_ingest.log.1", "the log of before: src/os/bound.rs, older"),
+    (".1", "the log of before: src/os/bound.rs, older"),
     (".gz", "how gzip(1) ends a name: src/mirror/rotate.rs"),
     ("mirror_diff-YYYYMMDDHHMMSS.log.gz", "src/mirror/rotate.rs"),
     ("mirror_mode=true", "how status shows a key: src/cmd/mirror.rs"),

@@ -1,7 +1,6 @@
 //! The runs of each job, from `jobs.jsonl` (SPEC 4).
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::clock::parse_rfc3339;
-use crate::os::jobs::Room;
+use crate::os::jobs::{self, Room};
 
 /// No record is longer; what is, is none of ours.
 const LONGEST: u64 = 64 * 1024;
@@ -65,7 +64,7 @@ pub struct Runs {
 impl Runs {
     /// Reads the records. A torn or foreign line counts as none; where there is no file nothing has run yet.
     pub fn read(log_dir: &Path) -> Runs {
-        File::open(log_dir.join("jobs.jsonl")).map(|file| Runs::parse(BufReader::new(file))).unwrap_or_default()
+        Runs::parse(BufReader::new(jobs::read(log_dir)))
     }
 
     /// The same from any input.
