@@ -58,6 +58,7 @@ enum Command {
     Clock(cmd::clock::Args),
     Led(cmd::led::Args),
     Log(cmd::log::Args),
+    Notify(cmd::notify::Args),
     Undo(cmd::undo::Args),
     RestoreDrill(cmd::restore_drill::Args),
     Provision(cmd::provision::Args),
@@ -159,6 +160,7 @@ fn run(command: &Command) -> u8 {
         | Command::Clock(_)
         | Command::Led(_)
         | Command::Log(_)
+        | Command::Notify(_)
         | Command::Provision(_)
         | Command::Site(_)
         | Command::Status(_)
@@ -182,6 +184,7 @@ fn run(command: &Command) -> u8 {
         Command::Clock(args) => cmd::clock::run(args, &env),
         Command::Led(args) => cmd::led::run(args, &env),
         Command::Log(args) => cmd::log::run(args),
+        Command::Notify(args) => cmd::notify::run(args, &env),
         Command::Undo(args) => cmd::undo::run(args, &env),
         Command::RestoreDrill(args) => cmd::restore_drill::run(args, &env),
         Command::Provision(args) => cmd::provision::run(args, &env),

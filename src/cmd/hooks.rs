@@ -26,7 +26,8 @@ pub fn run(changed: &[&str]) {
     }
 }
 
-fn executables(dir: &Path) -> Vec<PathBuf> {
+/// The executables in a directory of `/etc/toolmaster`, in name order.
+pub fn executables(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();
     };

@@ -11,6 +11,7 @@ pub mod log;
 pub mod mirror;
 pub mod mirror_compare;
 pub mod mirror_config;
+pub mod notify;
 pub mod plan;
 pub mod provision;
 pub mod receipt;
@@ -101,6 +102,7 @@ impl Report {
         let record = jobs::Record {
             time: env.clock.log_time(env.clock.now()),
             job: self.job,
+            invocation: std::env::var("INVOCATION_ID").ok(),
             device: self.device.map(|device| device.display().to_string()),
             label,
             uuid,

@@ -1,7 +1,7 @@
 //! `jobs.jsonl`: one record per run, the one source for everything that tells operators what happened (SPEC 4).
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use log::warn;
@@ -11,6 +11,8 @@ use super::bound;
 use super::journal::append_to;
 
 const FILE: &str = "jobs.jsonl";
+/// No record is longer; what is, is none of ours.
+const LONGEST: u64 = 64 * 1024;
 
 /// Room on the server's disk, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub struct Record<'a> {
     pub time: String,
     /// The command, such as `ingest`.
     pub job: &'a str,
+    /// systemd's id of the unit's run, if it was one (systemd.exec(5), `$INVOCATION_ID`).
+    pub invocation: Option<String>,
     /// The device it worked on.
     pub device: Option<String>,
     /// The stick's label, as probed.
@@ -79,6 +83,24 @@ pub fn read(log_dir: &Path) -> Box<dyn Read> {
     };
     // The last line of the older one may be torn.
     Box::new(part(older).chain(&b"\n"[..]).chain(part(newer)))
+}
+
+/// The newest record that fits, as it stands there.
+pub fn newest(log_dir: &Path, fits: impl Fn(&serde_json::Value) -> bool) -> Option<serde_json::Value> {
+    let mut records = BufReader::new(read(log_dir));
+    let mut line = Vec::new();
+    let mut found = None;
+    loop {
+        line.clear();
+        match (&mut records).take(LONGEST).read_until(b'\n', &mut line) {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return found,
+        }
+        // A torn or foreign line counts as none.
+        if let Some(record) = serde_json::from_slice(&line).ok().filter(&fits) {
+            found = Some(record);
+        }
+    }
 }
 
 fn try_append(path: &Path, record: &Record<'_>) -> std::io::Result<()> {

@@ -38,6 +38,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("sha256sum", &["-c"]),
     ("ssh", &["pi@ホスト名", "true"]),
     ("sudo", &[]),
+    ("sudoedit", &[]),
     (
         "systemctl",
         &["status", "start", "stop", "restart", "enable", "disable", "mask", "list-units", "daemon-reload", "--now"],
@@ -228,7 +229,9 @@ fn ours(program: &str, words: &[&str], facts: &Facts) -> Vec<String> {
     wrong.extend(value_of("--pg-uri").and_then(|value| address_complaint(value)));
     let (_, given) = options_and_words(full[length..].iter().copied(), |option| usage.contains(&format!("{option} <")));
     let chosen = given.into_iter().chain(value_of("--only").and_then(|path| path.split('/').next()));
-    let unknown = chosen.filter(|word| word.is_ascii() && !word.starts_with('/') && !facts.words.has(word));
+    let is_unit = |word: &str| word.contains('@') && facts.unit_complaint(word).is_none();
+    let unknown =
+        chosen.filter(|word| word.is_ascii() && !word.starts_with('/') && !facts.words.has(word) && !is_unit(word));
     wrong.extend(unknown.map(|word| format!("{program} does not know {word}")));
     wrong
 }

@@ -45,6 +45,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("/", "the root of the system"),
     ("/dev/<device>", "the kernel's name of a stick"),
     ("/tmp/<name>", "a place that the operator makes up"),
+    ("/etc/toolmaster/notify.d/10-tell", "a name that the page makes up for a site's own program"),
     ("/etc/onsitelogistics/config.json", "on the Pi Zero: src/settings/mirror.rs, config_path"),
     ("/boot/firmware", "the image's first partition"),
     ("/sys/class/leds", "the kernel's lights"),
