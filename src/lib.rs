@@ -66,6 +66,7 @@ enum Command {
     Mirror(cmd::mirror::Args),
     MirrorCompare(cmd::mirror_compare::Args),
     Status(cmd::status::Args),
+    Watch(cmd::watch::Args),
     Wear(cmd::wear::Args),
 }
 
@@ -164,6 +165,7 @@ fn run(command: &Command) -> u8 {
         | Command::Provision(_)
         | Command::Site(_)
         | Command::Status(_)
+        | Command::Watch(_)
         | Command::Wear(_) => ("toolmaster", None),
         Command::Undo(args) => ("toolmaster", Some("usb_ingest.log").filter(|_| !args.looks_only())),
         Command::RestoreDrill(_) => ("tool-restore-drill", Some("snapshot.log")),
@@ -192,6 +194,7 @@ fn run(command: &Command) -> u8 {
         Command::Mirror(args) => cmd::mirror::run(args, &env),
         Command::MirrorCompare(args) => cmd::mirror_compare::run(args, &env),
         Command::Status(args) => cmd::status::run(args, &env),
+        Command::Watch(args) => cmd::watch::run(args, &env),
         Command::Wear(args) => cmd::wear::run(args, &env),
     };
     match result {

@@ -24,6 +24,7 @@ pub mod status;
 pub mod stick;
 pub mod undo;
 pub mod verdict;
+pub mod watch;
 pub mod wear;
 
 use std::path::{Path, PathBuf};

@@ -32,11 +32,7 @@ pub fn is_active(unit: &str) -> Result<bool> {
 
 /// The units that have failed; nothing where there is no systemd.
 pub fn failed_units() -> Option<Vec<String>> {
-    let systemctl = process::find("systemctl")?;
-    let arguments = ["list-units", "--failed", "--plain", "--no-legend", "--no-pager"];
-    let program = Program::new(&systemctl, &arguments, LIMIT, "look at it with \"systemctl --failed\"");
-    let ended = program.output(Output::Text(1 << 20)).end().ok().filter(|ended| ended.status.success())?;
-    let text = String::from_utf8_lossy(&ended.text).into_owned();
+    let text = said("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"])?;
     Some(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
 
@@ -49,29 +45,69 @@ pub struct Working {
     pub status: String,
     /// Since when, unix seconds.
     pub since: Option<i64>,
+    /// systemd's id of this run of it.
+    pub invocation: String,
 }
 
 /// Those of the units that are at work; nothing where there is no systemd. A glob stands for what is loaded.
 pub fn at_work(units: &[&str]) -> Option<Vec<Working>> {
-    let systemctl = process::find("systemctl")?;
-    let properties = "--property=Id,ActiveState,SubState,StatusText,InactiveExitTimestamp";
-    let mut arguments = vec!["show", properties, "--timestamp=unix", "--"];
-    arguments.extend(units);
-    let program = Program::new(&systemctl, &arguments, LIMIT, "look at it with \"systemctl list-units\"");
-    let ended = program.output(Output::Text(1 << 20)).end().ok().filter(|ended| ended.status.success())?;
-    Some(String::from_utf8_lossy(&ended.text).split("\n\n").filter_map(working).collect())
+    let properties = "--property=Id,ActiveState,SubState,StatusText,InactiveExitTimestamp,InvocationID";
+    let text = said("systemctl", &[&["show", properties, "--timestamp=unix", "--"], units].concat())?;
+    Some(text.split("\n\n").filter_map(working).collect())
 }
 
-/// From the lines `name=value` of a unit that runs once and ends. One that waits for its next attempt is not at work.
+/// From the lines `name=value` of a unit that runs once and ends. One that waits for its next attempt is not at work, nor is one
+/// whose condition is looked at: systemd does that at every event of a stick.
 fn working(block: &str) -> Option<Working> {
     let value = |name| block.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == name);
     let value = |name| value(name).map_or("", |(_, value)| value);
-    let at_work = matches!(value("ActiveState"), "activating" | "deactivating") && value("SubState") != "auto-restart";
+    let at_work = matches!(value("ActiveState"), "activating" | "deactivating")
+        && !matches!(value("SubState"), "auto-restart" | "condition");
     at_work.then(|| Working {
         unit: value("Id").to_owned(),
         status: value("StatusText").to_owned(),
         since: value("InactiveExitTimestamp").strip_prefix('@').and_then(|seconds| seconds.parse().ok()),
+        invocation: value("InvocationID").to_owned(),
     })
+}
+
+/// What a program of systemd's says, nothing if it is not there or fails.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let program = Program::new(&process::find(program)?, arguments, LIMIT, "run it by hand");
+    let program = program.output(Output::Text(1 << 20)).despite_signals();
+    let ended = program.end().ok().filter(|ended| ended.status.success())?;
+    Some(String::from_utf8_lossy(&ended.text).into_owned())
+}
+
+/// The journal's lines of some identifiers, from one reading to the next.
+pub struct Lines<'a> {
+    identifiers: &'a [&'a str],
+    /// systemd's name of the last line that was read (journalctl(1), `--show-cursor`).
+    cursor: Option<String>,
+}
+
+impl<'a> Lines<'a> {
+    /// Those from now on, and so many before.
+    pub fn new(identifiers: &'a [&'a str]) -> Lines<'a> {
+        Lines { identifiers, cursor: None }
+    }
+
+    /// What is new since the last time; the first time `before` lines that were there already.
+    pub fn next(&mut self, before: usize) -> Vec<String> {
+        let from = self.cursor.as_ref().map(|cursor| format!("--after-cursor={cursor}"));
+        // Whoever says more in a second is not followed line by line.
+        let count = format!("--lines={}", if from.is_some() { 2000 } else { before });
+        let mut words = vec!["--quiet", "--no-pager", "--output=short", "--show-cursor", &count];
+        words.extend(from.as_deref());
+        words.extend(self.identifiers.iter().flat_map(|identifier| ["--identifier", identifier]));
+        let text = said("journalctl", &words).unwrap_or_default();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if let Some(cursor) = lines.last().and_then(|line| line.strip_prefix("-- cursor: ")) {
+            self.cursor = Some(cursor.to_owned());
+            lines.pop();
+        }
+        lines
+    }
 }
 
 /// Whether this is a unit's main process: what it runs is confined like itself.
@@ -126,14 +162,16 @@ mod tests {
     #[test]
     fn who_is_at_work() {
         let block = "Id=usb-backup@sda1.service\nActiveState=activating\nSubState=start\nStatusText=a=b: 45 %\n\
-            InactiveExitTimestamp=@1769794200\n";
+            InactiveExitTimestamp=@1769794200\nInvocationID=0123\n";
         let found = Working {
             unit: "usb-backup@sda1.service".to_owned(),
             status: "a=b: 45 %".to_owned(),
             since: Some(1_769_794_200),
+            invocation: "0123".to_owned(),
         };
         assert_eq!(working(block), Some(found));
         assert_eq!(working(&block.replace("=start", "=auto-restart")), None);
+        assert_eq!(working(&block.replace("=start", "=condition")), None);
         assert_eq!(working(&block.replace("=activating", "=inactive")), None);
         assert_eq!(working(""), None);
     }
