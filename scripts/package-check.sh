@@ -159,12 +159,14 @@ INSTALLED="$GROUP
 + etc/systemd/system/timers.target.wants/toolmaster-wear.timer
 + etc/toolmaster
 + etc/toolmaster/ingest.d
++ etc/toolmaster/notify.d
 + mnt/backup
 + mnt/physusb
 + run/toolmaster
 + var/lib/mirror"
 MODES='755 root:root /etc/toolmaster
 755 root:root /etc/toolmaster/ingest.d
+755 root:root /etc/toolmaster/notify.d
 755 root:root /mnt/backup
 755 root:root /mnt/physusb
 755 root:root /run/toolmaster
@@ -179,7 +181,7 @@ fresh_install() {
   changes "$LISTS/bare" "$LISTS/now" | grep -v deb-systemd-helper-enabled |
     grep -vxFf <(cut -f 1 "$LISTS/package" | sort -u | sed 's/^/+ /') >"$LISTS/added" || :
   same "$INSTALLED" "$(cat "$LISTS/added")" "what is there beside the package's files"
-  must stat -c '%a %U:%G %n' /etc/toolmaster /etc/toolmaster/ingest.d /mnt/backup /mnt/physusb /run/toolmaster /var/lib/mirror
+  must stat -c '%a %U:%G %n' /etc/toolmaster /etc/toolmaster/{ingest,notify}.d /mnt/backup /mnt/physusb /run/toolmaster /var/lib/mirror
   same "$MODES" "$(cat "$SAID")" 'owners and modes'
 }
 
