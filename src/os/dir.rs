@@ -48,7 +48,7 @@ impl Dir {
         }
     }
 
-    /// As [`Dir::open`]; the directories that are missing are made.
+    /// As [`Dir::open`]; it is made if only its own name is missing.
     ///
     /// # Errors
     /// `Io`.
@@ -57,7 +57,7 @@ impl Dir {
             return Ok(dir);
         }
         match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => Dir::made(parent)?.make(name.as_encoded_bytes(), 0o755),
+            (Some(parent), Some(name)) => Dir::open(parent)?.make(name.as_encoded_bytes(), 0o755),
             _ => Dir::open(path),
         }
     }
