@@ -283,7 +283,8 @@ again() {
 purge() {
   step 'apt purge'
   enter apt purge toolmaster
-  sites_as used '- mnt/backup'
+  sites_as used '- etc/toolmaster/notify.d
+- mnt/backup'
   no_dangling
   left "$GROUP
 + etc/systemd/system/raspi-server.service

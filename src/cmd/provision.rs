@@ -149,7 +149,7 @@ pub fn mirror_settings() -> Result<()> {
     let group = system_group(GROUP);
     let mode = if group.is_some() { 0o640 } else { 0o600 };
     let owner = group.map(|group| (0, group));
-    copy_sample("mirrorctl-config.sample.json", &Dir::open(Path::new(MIRROR))?, "config.json", mode, owner)
+    copy_sample("mirrorctl-config.sample.json", &Dir::made(Path::new(MIRROR))?, "config.json", mode, owner)
 }
 
 /// A group's number, where the system has it.

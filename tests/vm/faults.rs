@@ -269,9 +269,8 @@ fn stick(lab: &mut Lab, index: usize, system: usize, files: &[(String, String)])
 /// A job of a stick runs.
 const STARTED: &str = "systemctl list-units --no-legend --plain --state=activating 'usb-ingest@*' 'usb-dist-export@*' 'usb-backup@*' | grep -q .";
 
-/// No job of a stick runs or is about to.
-pub const QUIET: &str =
-    "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -q .";
+/// No job of a stick runs or is about to; its light burns until it is pulled.
+pub const QUIET: &str = "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -qv '^usb-light@'";
 
 /// The next backup differs from the last one.
 pub fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
