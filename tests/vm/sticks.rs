@@ -158,6 +158,7 @@ fn ingest(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
         same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
         same(shell, &format!("/srv/rpi-server/{DRAWING}"), &format!("図面 {text}"))?;
         same(shell, &format!("/mnt/physusb/{CSV}"), &text)?;
+        shell.run("grep -q 'RaspberryPiServer の結果: 完了' /mnt/physusb/RESULT.txt")?;
         let modes = shell.run(&format!("stat -c '%a %U' '/srv/rpi-server/{CSV}'"))?;
         check(modes == "644 root", modes)?;
         let logs = shell.run("cd /srv/rpi-server/logs && stat -c '%a %U:%G' . usb_ingest.log jobs.jsonl")?;
@@ -177,6 +178,7 @@ fn backup(lab: &mut Lab, fs: Fs, layout: Layout) -> Outcome<()> {
     let stick = empty_stick(lab, &BACKUP, "stick", fs, layout)?;
     visit(lab, &BACKUP, &stick, |shell| {
         shell.run("cd /mnt/backup && sha256sum -c *_full.tar.zst.sha256")?;
+        shell.run("grep -q 'RaspberryPiServer の結果: 完了' /mnt/backup/RESULT.txt")?;
         let listed = shell.run("tar --zstd -tf /mnt/backup/20*_full.tar.zst")?;
         check(
             listed.contains("工具一覧.csv") && listed.contains("db/pg_dump.sql"),
