@@ -118,6 +118,32 @@ impl Report {
     }
 }
 
+/// A job for people.
+pub fn job_name(job: &str) -> &str {
+    match job {
+        "ingest" => "取り込み",
+        "dist-export" => "端末用の書き出し",
+        "dist-sync" => "端末への読み込み",
+        "backup" => "バックアップ",
+        "snapshot" => "スナップショット",
+        "restore" => "バックアップから戻す",
+        "restore-drill" => "戻す試験",
+        "undo" => "前のデータに戻す",
+        "mirror-compare" => "ミラー比較",
+        "mirror-enable" => "ミラー有効化",
+        "mirror-disable" => "ミラー停止",
+        "mirror-rotate" => "ミラーのログ整理",
+        "stick-init" => "USB メモリを作る",
+        "stick-verify" => "USB メモリを調べる",
+        "stick-enroll" => "USB メモリの登録",
+        "stick-adopt" => "USB メモリの引き継ぎ",
+        "guard" => "知らない USB 記憶装置",
+        "park" => "USB メモリを見せる",
+        "wear" => "SSD の点検",
+        other => other,
+    }
+}
+
 /// Some datasets one after the other; the next is done even if one is refused. `work` says whether there was anything
 /// to work from; so many had it.
 ///

@@ -154,12 +154,12 @@ pub fn mirror_settings() -> Result<()> {
 
 /// A group's number, where the system has it.
 pub fn system_group(name: &str) -> Option<u32> {
-    group_id(&std::fs::read_to_string("/etc/group").unwrap_or_default(), name)
+    id_of(&std::fs::read_to_string("/etc/group").unwrap_or_default(), name)
 }
 
-/// group(5): `name:password:number:members`.
-fn group_id(groups: &str, name: &str) -> Option<u32> {
-    groups.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok())
+/// The number in a name's line of group(5) or passwd(5): `name:password:number:…`.
+pub fn id_of(lines: &str, name: &str) -> Option<u32> {
+    lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok())
 }
 
 /// Writes a file where none is, durably before it has its name. Whatever is there already is somebody's: it stays.
@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn groups() {
         let groups = "root:x:0:\ntoolmaster2:x:5:\ntoolmaster:x:977:pi,op\n";
-        assert_eq!(group_id(groups, GROUP), Some(977));
-        assert_eq!(group_id("", GROUP), None);
-        assert_eq!(group_id("toolmaster:x:\n", GROUP), None);
+        assert_eq!(id_of(groups, GROUP), Some(977));
+        assert_eq!(id_of("", GROUP), None);
+        assert_eq!(id_of("toolmaster:x:\n", GROUP), None);
     }
 }

@@ -10,7 +10,7 @@ use std::io::Read;
 use log::warn;
 use serde_json::Value;
 
-use super::{Env, Report};
+use super::{Env, Report, job_name};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::stick::chain::WritableStick;
@@ -113,15 +113,6 @@ fn text(time: &str, host: &str, report: &Report, facts: Facts<'_>) -> String {
     };
     let _ = write!(text, "\n次にすること:\n{next}\n");
     text.replace('\n', "\r\n")
-}
-
-fn job_name(job: &str) -> &str {
-    match job {
-        "ingest" => "取り込み",
-        "backup" => "バックアップ",
-        "undo" => "前のデータに戻す",
-        other => other,
-    }
 }
 
 fn word<'a>(value: &'a Value, key: &str) -> Option<&'a str> {

@@ -13,11 +13,22 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Io`; then the old file stands.
 pub fn write_via(temp_dir: &Dir, temp_name: &[u8], dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
+    replace(temp_dir, temp_name, dir, name, content, (None, mode))
+}
+
+fn replace(
+    temp_dir: &Dir,
+    temp_name: &[u8],
+    dir: &Dir,
+    name: &[u8],
+    content: &[u8],
+    (owner, mode): (Option<(u32, u32)>, u32),
+) -> Result<()> {
     temp_dir.remove(temp_name)?;
     let mut file = temp_dir.create(temp_name, mode)?;
     let fail = |error: std::io::Error| Error::io("write", &temp_dir.path_of(temp_name), error);
     file.write_all(content).map_err(fail)?;
-    set_owner_mode(&file, None, mode).map_err(fail)?;
+    set_owner_mode(&file, owner, mode).map_err(fail)?;
     file.sync_all().map_err(fail)?;
     temp_dir.rename(temp_name, dir, name)?;
     dir.sync()
@@ -38,14 +49,8 @@ pub fn write(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
 /// `Io`; then the old file stands.
 pub fn rewrite(dir: &Dir, name: &[u8], content: &[u8]) -> Result<()> {
     let (old, _) = dir.read(name)?;
-    let fail = |error: std::io::Error| Error::io("write", &dir.path_of(name), error);
-    let metadata = old.metadata().map_err(fail)?;
+    let metadata = old.metadata().map_err(|error| Error::io("read", &dir.path_of(name), error))?;
     let temp_name = [b".", name, b".tmp"].concat();
-    dir.remove(&temp_name)?;
-    let mut file = dir.create(&temp_name, 0o600)?;
-    file.write_all(content).map_err(fail)?;
-    set_owner_mode(&file, Some((metadata.uid(), metadata.gid())), metadata.mode() & 0o7777).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    dir.rename(&temp_name, dir, name)?;
-    dir.sync()
+    let like_it = (Some((metadata.uid(), metadata.gid())), metadata.mode() & 0o7777);
+    replace(dir, &temp_name, dir, name, content, like_it)
 }

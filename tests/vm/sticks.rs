@@ -324,10 +324,7 @@ fn told_of(lab: &mut Lab, stick: &Path, unit: &str, sentence: &str) -> Outcome<(
     let mark = mark(shell)?;
     vm.plug("stick", stick)?;
     shell.until(&format!("journalctl --after-cursor='{mark}' -u '{unit}' -o cat | grep -F '{sentence}'"), JOB)?;
-    shell.until(
-        "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -qv '^usb-light@'",
-        Duration::from_secs(60),
-    )?;
+    shell.until(crate::faults::QUIET, Duration::from_secs(60))?;
     shell.run("grep -F -e \"$(date +%Y-%m-%d)\" /srv/rpi-server/logs/usb_guard.log | tail -1 | grep .")?;
     shell.run("! grep -E '^/dev/(sd|dm)' /proc/mounts")?;
     check(shell.run(state)? == server, "the server's data has changed")?;

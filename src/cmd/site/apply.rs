@@ -176,10 +176,8 @@ fn with_setting(text: &str, key: &str, value: u32) -> String {
     lines.join("\n") + "\n"
 }
 
-/// passwd(5): `name:password:id:…`.
 fn user_id(name: &str) -> Option<u32> {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    users.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1)?.parse().ok())
+    provision::id_of(&std::fs::read_to_string("/etc/passwd").unwrap_or_default(), name)
 }
 
 /// Writes a file that says something else, with the directories that it needs.

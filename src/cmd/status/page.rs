@@ -6,6 +6,7 @@ mod history;
 mod html;
 mod storage;
 
+use super::super::job_name;
 use super::runs::Runs;
 use super::{Line, Verdict};
 use crate::clock::{Clock, DAY};
@@ -168,7 +169,7 @@ fn job_of_unit(unit: &str) -> (&str, Option<&str>) {
     let name = unit.split('.').next().unwrap_or(unit);
     let (kind, device) = name.split_once('@').map_or((name, None), |(kind, device)| (kind, Some(device)));
     let job = kind.strip_prefix("usb-").or_else(|| kind.strip_prefix("tool-")).unwrap_or(kind);
-    (history::job_name(job), device)
+    (job_name(job), device)
 }
 
 /// From a progress line (`os/progress.rs`) to its percent and to words for people.

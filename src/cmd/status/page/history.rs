@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::super::super::job_name;
 use super::super::runs::Run;
 use super::Page;
 use super::html::Html;
@@ -89,32 +90,6 @@ fn outcome_words(outcome: &str) -> &str {
         "refused" => "断った",
         "failed" => "失敗",
         "busy" => "使用中",
-        other => other,
-    }
-}
-
-/// A job for people.
-pub fn job_name(job: &str) -> &str {
-    match job {
-        "ingest" => "取り込み",
-        "dist-export" => "端末用の書き出し",
-        "dist-sync" => "端末への読み込み",
-        "backup" => "バックアップ",
-        "snapshot" => "スナップショット",
-        "restore" => "バックアップから戻す",
-        "restore-drill" => "戻す試験",
-        "undo" => "前のデータに戻す",
-        "mirror-compare" => "ミラー比較",
-        "mirror-enable" => "ミラー有効化",
-        "mirror-disable" => "ミラー停止",
-        "mirror-rotate" => "ミラーのログ整理",
-        "stick-init" => "USB メモリを作る",
-        "stick-verify" => "USB メモリを調べる",
-        "stick-enroll" => "USB メモリの登録",
-        "stick-adopt" => "USB メモリの引き継ぎ",
-        "guard" => "知らない USB 記憶装置",
-        "park" => "USB メモリを見せる",
-        "wear" => "SSD の点検",
         other => other,
     }
 }
