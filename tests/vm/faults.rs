@@ -7,8 +7,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::lab::{JOBS, Lab, in_service};
-use crate::qemu::Bus;
-use crate::replay::Random;
+use crate::qemu::{Bus, SLOW};
+use crate::replay::{Lost, Random};
 use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
 use crate::sticks::{BACKUP, DIST, INGEST, Role, completed, finished, mark};
@@ -16,11 +16,12 @@ use crate::{Outcome, check, fuzzed, hands};
 
 /// Files of a dataset, and bytes of each.
 const FILES: usize = 24;
+/// A slow stick is written to for some seconds then.
 const BYTES: usize = 60_000;
-/// What a slow stick takes in a second; with these data a job writes for some seconds.
-pub const SPEED: u64 = 1_500_000;
 /// A job is done by then, most times.
 const SPAN: f64 = 9.0;
+/// Power cuts of a round: all but the first meet the boot that follows the one before.
+const CUTS: usize = 4;
 /// The first job has begun by then.
 const BEGIN: Duration = Duration::from_secs(60);
 pub const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
@@ -132,7 +133,7 @@ impl Field {
         let (vm, shell) = lab.machine()?;
         let begun = mark(shell)?;
         for (index, (stick, _)) in sticks.iter().enumerate() {
-            vm.plug_slow(ROLES[index].word, stick, SPEED)?;
+            vm.plug_slow(ROLES[index].word, stick, SLOW)?;
         }
         // The first job is about to begin; how long the machine takes until then depends on what else this one does.
         shell.until(STARTED, BEGIN)?;
@@ -183,27 +184,17 @@ impl Field {
         Ok(())
     }
 
-    /// The power fails while all three jobs and a snapshot are under way; it comes back with the sticks still in.
+    /// The power fails while all three jobs and a snapshot are under way. It comes back with the sticks still in, and fails again while their jobs
+    /// mend what the cut before has left, and so on; the last time it stays.
     fn power_cut(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
         let (token, sticks) = self.sticks(lab)?;
-        let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
-        let (vm, shell) = lab.machine()?;
-        fresh_snapshot_data(shell, self.round)?;
-        // The journal of the last seconds is lost with the power; the serial console's text is not.
-        shell.send(&format!("journalctl -f -n 0 -o cat {JOBS} >/dev/ttyAMA0 & true"))?;
-        shell.run("systemctl start --no-block tool-snapshot.service")?;
-        let started = Instant::now();
-        for (index, (stick, _)) in sticks.iter().enumerate() {
-            vm.plug_slow(ROLES[index].word, stick, SPEED)?;
-        }
-        // The first job has begun; a cut before that would say nothing of it.
-        let begun = |text: &str| ROLES.iter().any(|role| how_far(text, role) != "not begun");
-        while !begun(&lab.console()) && started.elapsed() < BEGIN {
-            sleep(Duration::from_millis(100));
-        }
-        sleep(moment);
-        let (said, lost) = lab.cut(&mut self.random)?;
         let files: Vec<&Path> = sticks.iter().map(|(stick, _)| stick.as_path()).collect();
+        let mut told = vec![self.first_cut(lab, &sticks)?];
+        while told.len() < CUTS {
+            let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
+            let (said, lost) = lab.cut_again(&files, begun, moment, &mut self.random)?;
+            told.push((moment, said, lost));
+        }
         lab.switch_on(Bus::Virtio, &files)?;
         let shell = lab.shell()?;
         in_service(shell)?;
@@ -212,27 +203,50 @@ impl Field {
             shell.until(&done, Duration::from_secs(240))?;
         }
         shell.until(QUIET, Duration::from_secs(120))?;
-        whole(shell, "/srv/rpi-server", Some(&token)).map_err(|error| format!("{error}\nbefore the cut:\n{said}"))?;
+        let before = || told.iter().map(|(_, said, _)| said.as_str()).collect::<Vec<_>>().join("\n--- cut ---\n");
+        whole(shell, "/srv/rpi-server", Some(&token)).map_err(|error| format!("{error}\nbefore:\n{}", before()))?;
         snapshots(shell)?;
-        let reached: Vec<&str> = ROLES.iter().map(|role| how_far(&said, role)).collect();
         lab.pull_all()?;
         completed(lab.shell()?)?;
         self.again(lab, &token, &sticks)?;
-        for (index, role) in ROLES.into_iter().enumerate() {
-            tally.note(role.label, sticks[index].1, reached[index], "cut");
+        for (moment, said, lost) in told {
+            let mut jobs = Vec::new();
+            for (role, (_, fs)) in ROLES.into_iter().zip(&sticks) {
+                let reached = how_far(&said, role);
+                tally.note(role.label, *fs, reached, "cut");
+                jobs.push(format!("{} {} {reached}", role.label, fs.name()));
+            }
+            println!(
+                "cut    {:5} ms  {} writes flushed, {} not: {} blocks of these lost  {}  came right",
+                moment.as_millis(),
+                lost.durable,
+                lost.open,
+                lost.blocks,
+                jobs.join(", ")
+            );
         }
-        println!(
-            "cut    {:5} ms  {} writes flushed, {} not: {} blocks of these lost  {}  came right",
-            moment.as_millis(),
-            lost.durable,
-            lost.open,
-            lost.blocks,
-            (0..3)
-                .map(|index| format!("{} {} {}", ROLES[index].label, sticks[index].1.name(), reached[index]))
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
         Ok(())
+    }
+
+    /// When the power failed, what was said until then, and what it cost.
+    fn first_cut(&mut self, lab: &mut Lab, sticks: &[(PathBuf, Fs)]) -> Outcome<(Duration, String, Lost)> {
+        let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
+        let (vm, shell) = lab.machine()?;
+        fresh_snapshot_data(shell, self.round)?;
+        // The journal of the last seconds is lost with the power; the serial console's text is not.
+        shell.send(&format!("journalctl -f -n 0 -o short {JOBS} >/dev/ttyAMA0 & true"))?;
+        shell.run("systemctl start --no-block tool-snapshot.service")?;
+        let started = Instant::now();
+        for (index, (stick, _)) in sticks.iter().enumerate() {
+            vm.plug_slow(ROLES[index].word, stick, SLOW)?;
+        }
+        // The first job has begun; a cut before that would say nothing of it.
+        while !begun(&lab.console()) && started.elapsed() < BEGIN {
+            sleep(Duration::from_millis(100));
+        }
+        sleep(moment);
+        let (said, lost) = lab.cut(&mut self.random)?;
+        Ok((moment, said, lost))
     }
 
     /// Each stick once more, in peace: now all of it must be there.
@@ -283,14 +297,21 @@ pub fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
 pub fn reached(shell: &mut Shell, mark: &str) -> Outcome<Vec<&'static str>> {
     let mut all = Vec::new();
     for role in ROLES {
-        let said = shell.run(&format!("journalctl --after-cursor='{mark}' -q -u '{}' -o cat | cat", role.unit))?;
+        let said = shell.run(&format!("journalctl --after-cursor='{mark}' -q -u '{}' -o short | cat", role.unit))?;
         all.push(how_far(&said, role));
     }
     Ok(all)
 }
 
+/// Whether a stick's job has, by the serial console.
+fn begun(console: &str) -> bool {
+    ROLES.iter().any(|role| how_far(console, role) != "not begun")
+}
+
+/// By the lines of the role's job.
 fn how_far(said: &str, role: &Role) -> &'static str {
-    match (said.contains(role.line), said.contains(&format!(" {} ", role.label))) {
+    let said = |word: &str| said.lines().any(|line| line.contains(role.tag) && line.contains(word));
+    match (said(role.line), said(&format!(" {} ", role.label))) {
         (true, _) => "done",
         (false, true) => "cut off",
         (false, false) => "not begun",

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::faults::{Field, ROLES, SPEED, Tally, fresh_snapshot_data, whole};
+use crate::faults::{Field, ROLES, Tally, fresh_snapshot_data, whole};
 use crate::lab::{Lab, in_service};
-use crate::qemu::{Bus, Vm};
+use crate::qemu::{Bus, SLOW, Vm};
 use crate::shell::Shell;
 use crate::stick::Fs;
 use crate::sticks::{completed, finished, mark};
@@ -133,7 +133,7 @@ fn power_cut(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(Pat
 fn plug(vm: &mut Vm, shell: &mut Shell, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
     for index in STICKS {
         let begun = mark(shell)?;
-        vm.plug_slow(ROLES[index].word, &sticks[index].0, SPEED)?;
+        vm.plug_slow(ROLES[index].word, &sticks[index].0, SLOW)?;
         finished(shell, ROLES[index], &begun)?;
     }
     Ok(())

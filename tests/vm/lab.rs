@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::qemu::{Bus, Start, Vm, overlay};
@@ -77,16 +78,16 @@ impl Lab {
     }
 
     /// Starts the shared machine's QEMU.
-    fn start_shared(&self, bus: Bus, sticks: &[&Path]) -> Outcome<Vm> {
+    fn start_shared(&self, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<Vm> {
         let disk = self.disk();
         if !self.forgetful {
-            return self.start(&disk, bus, sticks, "");
+            return self.start(&disk, bus, sticks, append);
         }
         quiet(Command::new("cp").arg("--sparse=always").arg(&disk).arg(self.before()))?;
         let log = self.log();
         File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let run = self.run.path();
-        Vm::start(&Start { image: &self.image, disk: &disk, log: Some(&log), bus, sticks, run, append: "" })
+        Vm::start(&Start { image: &self.image, disk: &disk, log: Some(&log), bus, sticks, run, append })
     }
 
     fn before(&self) -> PathBuf {
@@ -109,7 +110,7 @@ impl Lab {
         if !disk.exists() {
             overlay(&self.image, &disk, DISK)?;
         }
-        let vm = self.start_shared(bus, sticks)?;
+        let vm = self.start_shared(bus, sticks, "")?;
         let shell = vm.shell(LOGIN)?;
         self.machine = Some((vm, shell));
         Ok(())
@@ -125,14 +126,36 @@ impl Lab {
 
     /// The power fails; all that the machine had written to its serial console, and what its disk lost.
     pub fn cut(&mut self, random: &mut Random) -> Outcome<(String, Lost)> {
+        match self.machine.take() {
+            Some((vm, _)) => self.lose(vm, random),
+            None => fail("the machine is off"),
+        }
+    }
+
+    /// Switches the shared machine on with sticks in, and the power fails again so long after it has said that something has begun.
+    pub fn cut_again(
+        &mut self,
+        sticks: &[&Path],
+        begun: impl Fn(&str) -> bool,
+        moment: Duration,
+        random: &mut Random,
+    ) -> Outcome<(String, Lost)> {
+        let vm = self.start_shared(Bus::Virtio, sticks, "systemd.journald.forward_to_console=1")?;
+        while !begun(&self.console()) {
+            check(vm.started.elapsed() < LOGIN, format!("nothing has begun\n{}", vm.console_tail()))?;
+            sleep(Duration::from_millis(200));
+        }
+        sleep(moment);
+        self.lose(vm, random)
+    }
+
+    fn lose(&self, mut vm: Vm, random: &mut Random) -> Outcome<(String, Lost)> {
+        vm.stop()?;
+        drop(vm);
         let mut lost = Lost::default();
-        if let Some((mut vm, shell)) = self.machine.take() {
-            vm.stop()?;
-            drop((vm, shell));
-            if self.forgetful {
-                lost = replay::cut(&self.before(), &self.log(), random)?;
-                fs::rename(self.before(), self.disk()).map_err(|error| error.to_string())?;
-            }
+        if self.forgetful {
+            lost = replay::cut(&self.before(), &self.log(), random)?;
+            fs::rename(self.before(), self.disk()).map_err(|error| error.to_string())?;
         }
         Ok((self.console(), lost))
     }

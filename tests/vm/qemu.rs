@@ -16,6 +16,9 @@ use crate::{Outcome, fail};
 
 /// QEMU answers at once; only the emulated machine is slow.
 const ANSWER: Duration = Duration::from_secs(60);
+/// What a slow stick takes in a second, bytes; one that is in when the machine is switched on is slow.
+pub const SLOW: u64 = 1_500_000;
+
 /// How the machine's disk is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bus {
@@ -282,7 +285,15 @@ fn arguments(start: &Start, socket: &Path, port: u16) -> Outcome<Vec<String>> {
     add("-device", drive.to_owned());
     for (number, stick) in start.sticks.iter().enumerate() {
         let name = early(number);
-        add("-blockdev", format!("driver=raw,node-name={name},file.driver=file,file.filename={}", shown(stick)));
+        add("-object", format!("throttle-group,id={name}-limit,x-bps-write={SLOW}"));
+        add(
+            "-blockdev",
+            format!(
+                "driver=throttle,node-name={name},throttle-group={name}-limit,file.driver=raw,file.file.driver=file,\
+                 file.file.filename={}",
+                shown(stick)
+            ),
+        );
         add("-device", format!("usb-storage,id=usb-{name},bus=sticks.0,removable=on,drive={name},serial={name}"));
     }
     // No way out but the one way in for ssh.

@@ -20,6 +20,8 @@ const DRAWING: &str = "docviewer/図面 2025/部品Ａ・組立.txt";
 pub struct Role {
     pub word: &'static str,
     pub label: &'static str,
+    /// What its lines in the journal begin with.
+    pub tag: &'static str,
     pub unit: &'static str,
     pub line: &'static str,
     pub place: &'static str,
@@ -28,6 +30,7 @@ pub struct Role {
 pub const INGEST: Role = Role {
     word: "INGEST",
     label: "TM-INGEST",
+    tag: "tool-ingest-sync",
     unit: "usb-ingest@*",
     line: "ingest completed (dry_run=0 force=0)",
     place: "/mnt/physusb",
@@ -35,6 +38,7 @@ pub const INGEST: Role = Role {
 pub const DIST: Role = Role {
     word: "DIST",
     label: "TM-DIST",
+    tag: "tool-dist-export",
     unit: "usb-dist-export@*",
     line: "dist export completed (dry_run=0)",
     place: "/mnt/physusb",
@@ -42,6 +46,7 @@ pub const DIST: Role = Role {
 pub const BACKUP: Role = Role {
     word: "BACKUP",
     label: "TM-BACKUP",
+    tag: "tool-backup-export",
     unit: "usb-backup@*",
     line: "backup export completed archive=",
     place: "/mnt/backup",
