@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::first::imager;
 use crate::lab::{BOOT, DISK, LOGIN, Lab, in_service};
 use crate::qemu::{Bus, Vm, overlay};
 use crate::shell::{Shell, quiet};
@@ -45,7 +46,7 @@ pub fn last() -> Vec<Case> {
         }),
         Case::long("a missing data partition does not hold the boot", without_data),
         Case::long("two disks of one image: nothing of the server starts, and the log names both", twins),
-        Case::long("user, key and host name from the FAT partition (cloud-init)", seeded),
+        Case::long("name, user, key and network as Raspberry Pi Imager writes them (cloud-init)", imager),
         Case::long("toolmaster.json on the FAT partition: applied, a mistake answered beside it", site::applied),
         Case::long("the snapshot timer fires when the clock passes 02:30", timer),
     ]
@@ -259,31 +260,6 @@ fn twins(lab: &mut Lab) -> Outcome<()> {
     check(said.contains("/dev/vda") && said.contains("/dev/sda"), said)?;
     shell.run("! systemctl is-active --quiet docker.service && ! systemctl is-active --quiet raspi-server.service")?;
     shell.run("! test -e /srv/rpi-server/.toolmaster/provisioned")?;
-    fs::remove_file(&raw).map_err(|error| error.to_string())
-}
-
-fn seeded(lab: &mut Lab) -> Outcome<()> {
-    lab.switch_off()?;
-    let raw = copy(lab)?;
-    let place = format!("{}@@8M", raw.display());
-    let seed = [
-        ("meta-data", "instance-id: test-1\n"),
-        (
-            "user-data",
-            "#cloud-config\nhostname: factory-7\nusers:\n  - name: factory\n    groups: [adm, sudo]\n    shell: /bin/bash\n",
-        ),
-    ];
-    for (name, text) in seed {
-        let file = lab.dir.join(name);
-        fs::write(&file, text).map_err(|error| error.to_string())?;
-        quiet(Command::new("mcopy").args(["-i", &place]).arg(&file).arg(format!("::/{name}")))?;
-    }
-    let (_vm, mut shell) = another(lab, &raw.with_extension(""), Bus::Virtio, &[], "ds=nocloud;i=test-1")?;
-    shell.try_run("systemctl is-system-running --wait", BOOT)?;
-    let (_, status) = shell.try_run("cloud-init status --long", Duration::from_secs(120))?;
-    check(status.contains("status: done"), format!("cloud-init: {status}"))?;
-    let got = shell.run("id -nG factory; hostname")?;
-    check(got.contains("sudo") && got.ends_with("factory-7"), format!("the seed's user and host name: {got}"))?;
     fs::remove_file(&raw).map_err(|error| error.to_string())
 }
 

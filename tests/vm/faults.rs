@@ -70,9 +70,7 @@ pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages, hands]: [u64; 5]) -> Ou
 
 impl Field {
     fn new(lab: &mut Lab) -> Outcome<Field> {
-        let seed = seed();
-        println!("seed {seed}");
-        let mut field = Field { sticks: BTreeMap::new(), random: Random::new(seed), round: 0 };
+        let mut field = Field { sticks: BTreeMap::new(), random: random(), round: 0 };
         for index in 1..ROLES.len() {
             for system in 0..SYSTEMS.len() {
                 field.sticks.insert((index, system), stick(lab, index, system, &[])?);
@@ -354,7 +352,10 @@ impl Tally {
     }
 }
 
-fn seed() -> u64 {
+/// Chance that `FAULTS_SEED` repeats.
+pub fn random() -> Random {
     let given = std::env::var("FAULTS_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |age| age.as_nanos() as u64)) | 1
+    let seed = given.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().map_or(1, |age| age.as_nanos() as u64)) | 1;
+    println!("seed {seed}");
+    Random::new(seed)
 }

@@ -77,6 +77,14 @@ impl Lab {
         Ok(())
     }
 
+    /// The shared machine is to begin anew with the image, and a power cut loses nothing again.
+    pub fn begin_anew(&mut self) -> Outcome<()> {
+        self.machine = None;
+        self.forgetful = false;
+        let _ = fs::remove_file(self.disk());
+        Ok(())
+    }
+
     /// Starts the shared machine's QEMU.
     fn start_shared(&self, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<Vm> {
         let disk = self.disk();

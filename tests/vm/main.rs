@@ -9,6 +9,7 @@ mod boot;
 #[path = "../common/fat.rs"]
 mod fat;
 mod faults;
+mod first;
 mod fuzzed;
 mod hands;
 mod lab;
@@ -16,6 +17,7 @@ mod package;
 mod qemu;
 mod replay;
 mod shell;
+mod signs;
 mod site;
 mod stick;
 mod sticks;
@@ -65,8 +67,14 @@ fn main() -> ExitCode {
     let short = arguments.iter().any(|word| word == "--short");
     let show = arguments.iter().any(|word| word == "--show");
     let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
-    let cases: Vec<Case> =
-        boot::first().into_iter().chain(sticks::cases()).chain(package::cases()).chain(boot::last()).collect();
+    let cases: Vec<Case> = boot::first()
+        .into_iter()
+        .chain(sticks::cases())
+        .chain(signs::cases())
+        .chain(first::cases())
+        .chain(package::cases())
+        .chain(boot::last())
+        .collect();
     if arguments.iter().any(|word| word == "--list") {
         for case in &cases {
             println!("{}  {}", if case.short { "short" } else { "     " }, case.name);

@@ -161,6 +161,16 @@ impl Vm {
         Ok(())
     }
 
+    /// Puts a keyboard in: its lights are of the kernel's leds-class.
+    pub fn plug_keyboard(&mut self) -> Outcome<()> {
+        self.order("device_add", json!({"driver": "usb-kbd", "id": "keyboard", "bus": "sticks.0"})).map(drop)
+    }
+
+    /// Pulls the keyboard out.
+    pub fn pull_keyboard(&mut self) -> Outcome<()> {
+        self.order("device_del", json!({"id": "keyboard"})).map(drop)
+    }
+
     /// Pulls a stick out, without asking anyone.
     pub fn pull(&mut self, name: &str) -> Outcome<()> {
         self.order("device_del", json!({"id": format!("usb-{name}")}))?;
