@@ -16,14 +16,30 @@ use crate::{read, root};
 /// Programs that are not ours, and the words that they may be given in a page beside paths: whoever writes another one
 /// has looked at it and adds it here.
 const OTHERS: &[(&str, &[&str])] = &[
-    ("apt", &["install", "remove", "purge", "--no-install-recommends", "--allow-downgrades"]),
+    ("apt", &["install", "-y", "remove", "purge", "--no-install-recommends", "--allow-downgrades"]),
     ("bmaptool", &["copy", "toolmaster-virt.img.xz"]),
     ("cat", &[]),
     ("cd", &["~/RaspberryPiServer"]),
     ("chmod", &["644", "755"]),
-    ("cp", &["-p"]),
+    ("cp", &["-p", "--update=none", ".env.example", ".env"]),
     ("dd", &["of=/dev/sdX", "bs=4M", "conv=fsync"]),
-    ("docker", &["compose", "start", "logs", "postgres", "--tail", "50"]),
+    (
+        "docker",
+        &[
+            "compose",
+            "up",
+            "-d",
+            "ps",
+            "start",
+            "logs",
+            "postgres",
+            "--tail",
+            "50",
+            "volume",
+            "inspect",
+            "postgres-data",
+        ],
+    ),
     ("dpkg", &["--configure", "-a"]),
     ("git", &["fetch", "origin", "checkout", "main", "pull", "--ff-only"]),
     ("install", &["-D", "-m", "644", "755"]),

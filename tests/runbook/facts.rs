@@ -29,6 +29,12 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("dns", "a key of toolmaster.json: src/settings/site.rs"),
     ("toolmaster.local", "the image's name on the network"),
     ("udev", "the device manager"),
+    ("Installing: 0", "apt's word; tests/vm/first.rs"),
+    ("healthy", "Docker's word; tests/vm/first.rs"),
+    ("Cannot connect to the Docker daemon", "Docker's word; tests/vm/first.rs"),
+    ("database system is ready to accept connections", "PostgreSQL's word; tests/vm/first.rs"),
+    ("password authentication failed", "PostgreSQL's word; tests/vm/first.rs"),
+    ("the volume holds a cluster of PostgreSQL", "the container's: image/postgres/entrypoint.sh"),
 ];
 
 /// All that pages are held against.

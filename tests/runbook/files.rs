@@ -17,6 +17,7 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/srv/rpi-server/master/<file>", "src/dataset/mod.rs", "\"master\""),
     ("/srv/rpi-server/snapshots/<time>", "src/snapshot/generation.rs", "clock.dir_names()"),
     ("/srv/rpi-server/snapshots/latest", "src/snapshot/generation.rs", "b\"latest\""),
+    ("/srv/rpi-server/snapshots/latest/db/pg_dump.sql", "src/snapshot/shelf.rs", "b\"pg_dump.sql\""),
     ("/srv/rpi-server/logs/usb_ingest.log", "src/lib.rs", "\"usb_ingest.log\""),
     ("/srv/rpi-server/logs/usb_dist_export.log", "src/lib.rs", "\"usb_dist_export.log\""),
     ("/srv/rpi-server/logs/usb_dist_sync.log", "src/lib.rs", "\"usb_dist_sync.log\""),
@@ -52,6 +53,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("/srv", "the image's data partition"),
     ("/srv/docker", "the image's place for Docker's things"),
     ("/var/lib/docker", "Docker's own place"),
+    ("/var/lib/docker/volumes/postgres-data/_data", "Docker's own place for the database"),
     ("/etc/systemd/system", "systemd's place for units that were put there by hand"),
     ("/etc/udev/rules.d", "udev's place for rules that were put there by hand"),
 ];

@@ -137,7 +137,7 @@ fn failures(shell: &mut Shell) -> Outcome<()> {
     shell.run("systemctl stop docker.socket docker.service")?;
     let (code, said) = shell.try_run("cd /srv/rpi-server && sudo docker compose ps 2>&1", Duration::from_secs(60))?;
     check(code != 0 && said.contains("Cannot connect to the Docker daemon"), said)?;
-    shell.run("sudo systemctl start docker")?;
+    shell.run_within("sudo systemctl restart raspi-server.service", Duration::from_secs(240))?;
     shell.until("docker inspect -f '{{.State.Health.Status}}' postgres | grep -x healthy", Duration::from_secs(240))?;
 
     // Without the password that the cluster was made with.
