@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Takes the pictures of the status page below docs/page/, as a panel PC and a phone show it: tests/status_page.rs leaves its pages,
 # Chromium draws them. To be looked at by a person; needs chromium and fonts-noto-cjk.
+#   tests/page/look.sh           pages with a history, from jobs on this machine
+#   tests/page/look.sh --image   pages that the booted image served, names beginning with "image-" (tests/vm/signs.rs)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 pages=$(mktemp -d)
 trap 'rm -rf "$pages"' EXIT
-STATUS_PAGES=$pages cargo test --locked --quiet --test status_page >&2
 mkdir -p docs/page
 
 # picture PAGE NAME WIDTH HEIGHT [OPTION]: a window is never narrower than 500 pixels, a frame in it is.
@@ -22,6 +23,16 @@ picture() {
   cp "$pages/picture.png" "docs/page/$2.png"
 }
 
+if [ "${1-}" = --image ]; then
+  STATUS_PAGES=$pages scripts/vm-test "the verdicts" >&2
+  for page in healthy working refused timer unit database disk; do
+    picture "$page" "image-$page-panel" 1024 768
+    picture "$page" "image-$page-phone" 360 800
+  done
+  exit
+fi
+
+STATUS_PAGES=$pages cargo test --locked --quiet --test status_page >&2
 for page in healthy working database old refused; do
   picture "$page" "$page-panel" 1024 768
   picture "$page" "$page-phone" 360 800
