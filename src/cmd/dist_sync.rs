@@ -13,6 +13,7 @@ use crate::dataset::receive::{self, Need};
 use crate::dataset::room;
 use crate::dataset::{Dataset, meta};
 use crate::error::{Error, Result};
+use crate::os::block::Block;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::lock::Lock;
 use crate::os::progress::Progress;
@@ -81,22 +82,33 @@ fn sync(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
             );
             return Err(Error::Refused { why, next: "unmount it and use --device".to_owned() });
         }
-        // What it is mounted from is not known; FAT's limits also fit every other filesystem.
-        both(args, env, &root, Limits::FAT, report)?;
+        // FAT's limits also fit every other filesystem. Who may not open its device must do without that check.
+        let watched = Block::under(&root).map(|block| (block.watch(), block));
+        let check_read = || watched.as_ref().map_or(Ok(()), |(watch, block)| block.check(watch, &root));
+        both(args, env, &Source { root: &root, limits: Limits::FAT, check_read: &check_read }, report)?;
         return Ok(mountpoint.clone());
     }
     let stick = open_stick(args.device.as_deref(), Role::Dist, env, report)?;
-    let done = both(args, env, stick.root(), stick.limits(), report);
+    let source = Source { root: stick.root(), limits: stick.limits(), check_read: &|| stick.check_read() };
+    let done = both(args, env, &source, report);
     done.and(stick.release())?;
     Ok(report.device.clone().unwrap_or_default())
 }
 
-fn both(args: &Args, env: &Env, root: &Dir, limits: Limits, report: &mut Report) -> Result<()> {
-    let manifest = control::whole_manifest(root)?;
+/// The stick, by whomever it was mounted.
+struct Source<'a> {
+    root: &'a Dir,
+    limits: Limits,
+    /// Whether all that was read from it may be believed.
+    check_read: &'a dyn Fn() -> Result<()>,
+}
+
+fn both(args: &Args, env: &Env, source: &Source<'_>, report: &mut Report) -> Result<()> {
+    let manifest = control::whole_manifest(source.root)?;
     if manifest.is_none() {
         warn!("the stick has no manifest: it could not be checked");
     }
-    let there = each_of(&Dataset::ALL, |dataset| one(args, env, root, limits, manifest.as_ref(), dataset, report))?;
+    let there = each_of(&Dataset::ALL, |dataset| one(args, env, source, manifest.as_ref(), dataset, report))?;
     if there > 0 {
         return Ok(());
     }
@@ -110,12 +122,12 @@ fn both(args: &Args, env: &Env, root: &Dir, limits: Limits, report: &mut Report)
 fn one(
     args: &Args,
     env: &Env,
-    root: &Dir,
-    limits: Limits,
+    source: &Source<'_>,
     manifest: Option<&Header>,
     dataset: Dataset,
     report: &mut Report,
 ) -> Result<bool> {
+    let &Source { root, limits, check_read } = source;
     let name = dataset.name();
     let claimed = manifest.is_some_and(|header| header.runs.contains_key(name));
     let stick = match root.look(name.as_bytes())? {
@@ -159,8 +171,8 @@ fn one(
         let mut base = files()?;
         let compare = Compare { limits, checksum: args.checksum, base: base.as_mut() };
         let mut progress = Progress::new(format!("{name}: from the stick"), need.bytes, need.files);
-        let to = (&place.parent, &place.name[..]);
-        receive::replace(&stick, to, &place.aside, compare, files()?, dataset, &mut progress)?;
+        let to = receive::Place { parent: &place.parent, name: &place.name, aside: &place.aside };
+        receive::replace(&stick, &to, compare, files()?, dataset, &mut progress, check_read)?;
         info!("{name}: {} file(s) copied ({} bytes), {} deleted", need.files, need.bytes, need.deleted);
     }
     report.bytes = report.bytes.saturating_add(need.bytes);

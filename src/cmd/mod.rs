@@ -40,7 +40,8 @@ use crate::os::dir::Dir;
 use crate::os::jobs::Room;
 use crate::os::{jobs, journal};
 use crate::settings::Settings;
-use crate::stick::chain::{Probed, Stick, find};
+use crate::stick::chain::{Probed, Stick};
+use crate::stick::find::find;
 use crate::stick::probe::Superblock;
 use crate::stick::role::Role;
 

@@ -175,7 +175,8 @@ impl Job<'_> {
         // A crash up to the exchange leaves an unfinished place, which the next run removes.
         let built = self
             .build(pair, &place, "next")
-            .and_then(|(to, owner)| publish::put_meta(&to, &Meta::read(pair.stick)?.with_time(pair.time), owner));
+            .and_then(|(to, owner)| publish::put_meta(&to, &Meta::read(pair.stick)?.with_time(pair.time), owner))
+            .and_then(|()| self.stick.check_read());
         if let Err(error) = built {
             place.discard(&undo)?;
             return Err(error);
@@ -234,6 +235,7 @@ impl Job<'_> {
             copy::copy(pair.stick, meta::NAME, &kept, meta::NAME, owned, &mut progress)?;
         }
         kept.sync_all()?;
+        self.stick.check_read()?;
         place.part.done = true;
         place.save()
     }
@@ -321,6 +323,7 @@ impl Job<'_> {
             }
         })?;
         self.records.end(next)?;
+        self.stick.check_read()?;
         self.records.promote(pair.dataset)?;
         info!("{}: noted as the common state of stick and server", pair.dataset.name());
         Ok(())

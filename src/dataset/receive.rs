@@ -114,8 +114,19 @@ fn not_whole(dataset: Dataset, path: &[u8], what: &str) -> Error {
     }
 }
 
-/// Replaces the terminal's dataset `name` in `parent` by the stick's: built in `aside`, made durable, exchanged. What
-/// is copied must have the hash that the manifest says (`listed`, from its start).
+/// Where the terminal has a dataset.
+pub struct Place<'a> {
+    /// The directory that it is in.
+    pub parent: &'a Dir,
+    /// Its name there.
+    pub name: &'a [u8],
+    /// A directory on the same file system for what is being built.
+    pub aside: &'a Dir,
+}
+
+/// Replaces the terminal's dataset by the stick's: built in `aside`, made durable, exchanged. What
+/// is copied must have the hash that the manifest says (`listed`, from its start). `check_read` says whether what was read from the stick may be
+/// believed.
 ///
 /// A crash leaves the old dataset, or the new one with the old one in `aside`, which the next run removes.
 ///
@@ -123,14 +134,14 @@ fn not_whole(dataset: Dataset, path: &[u8], what: &str) -> Error {
 /// `Refused` if a file is not what the server wrote; `Unreadable`, `Io`, `Interrupted`: the old dataset stands.
 pub fn replace(
     stick: &Dir,
-    place: (&Dir, &[u8]),
-    aside: &Dir,
+    place: &Place<'_>,
     compare: Compare<'_>,
     mut listed: Option<Stream>,
     dataset: Dataset,
     progress: &mut Progress,
+    check_read: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
-    let (parent, name) = place;
+    let &Place { parent, name, aside } = place;
     let live = parent.sub(name)?;
     let owner = live.as_ref().unwrap_or(parent).entry()?.owner;
     let new_name = dataset.name().as_bytes();
@@ -157,7 +168,7 @@ pub fn replace(
         }
         _ => Ok(()),
     });
-    if let Err(error) = built.and_then(|()| new.sync_all()) {
+    if let Err(error) = built.and_then(|()| new.sync_all()).and_then(|()| check_read()) {
         remove::tree(aside, new_name)?;
         return Err(error);
     }

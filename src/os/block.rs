@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::dir::Dir;
 use crate::error::{Error, Result};
 
 /// An open block device.
@@ -20,6 +21,16 @@ pub struct Block {
     pub read_only: bool,
     file: File,
 }
+
+/// The state of a medium when a reading began.
+#[derive(Debug)]
+pub struct Watch {
+    errors: Option<String>,
+}
+
+/// What is read past the kernel's memory has to lie like that (open(2), `O_DIRECT`).
+#[repr(align(4096))]
+struct Aligned([u8; 4096]);
 
 impl Block {
     /// Opens a device for reading.
@@ -58,6 +69,49 @@ impl Block {
         let disk = Block::open(&self.whole).ok()?;
         let text = std::fs::read_to_string(sysfs_dir(disk.number).join("diskseq")).ok()?;
         Some(text.trim().to_owned())
+    }
+
+    /// The device that a directory's file system is on, if it has one that may be opened.
+    pub fn under(dir: &Dir) -> Option<Block> {
+        Block::open(&node(dir.entry().ok()?.dev)?).ok()
+    }
+
+    /// Begins a watch over what is read from it.
+    pub fn watch(&self) -> Watch {
+        Watch { errors: self.read_errors() }
+    }
+
+    /// Whether all that was read below `dir`, a directory on it, since the watch began may be believed. To be asked after the last reading and before
+    /// anything is replaced by what was read.
+    ///
+    /// FAT leaves the blocks of a directory that can't be read out of its list and says nothing (Linux, fs/fat/dir.c, `fat__get_entry`). So a stick
+    /// that is pulled while it is listed looks like one with fewer files, for as long as the kernel's memory answers for it.
+    ///
+    /// # Errors
+    /// `Io`: it is gone, or has had a read error.
+    pub fn check(&self, watch: &Watch, dir: &Dir) -> Result<()> {
+        let told = |error| Error::io("read all of", dir.path(), error);
+        self.answer().map_err(told)?;
+        if self.read_errors() != watch.errors {
+            return Err(told(rustix::io::Errno::IO));
+        }
+        Ok(())
+    }
+
+    /// Reads its first block, and not from memory. A device that is gone has no bytes any more.
+    fn answer(&self) -> rustix::io::Result<()> {
+        let mut block = Box::new(Aligned([0; 4096]));
+        let flags = rustix::fs::fcntl_getfl(&self.file)?;
+        rustix::fs::fcntl_setfl(&self.file, flags | OFlags::DIRECT)?;
+        let read = rustix::io::pread(&self.file, &mut block.0[..], 0);
+        rustix::fs::fcntl_setfl(&self.file, flags)?;
+        if read? == block.0.len() { Ok(()) } else { Err(rustix::io::Errno::NODEV) }
+    }
+
+    /// How often the disk has answered with an error; only those that speak SCSI, as sticks do, count it.
+    fn read_errors(&self) -> Option<String> {
+        let name = self.whole.file_name()?;
+        std::fs::read_to_string(Path::new("/sys/class/block").join(name).join("device/ioerr_cnt")).ok()
     }
 
     /// The open node, positioned anywhere.

@@ -6,8 +6,6 @@ mod tools;
 
 use std::path::Path;
 
-use log::info;
-
 use super::control::{CONTROL, MANIFEST, header, role_trouble};
 use super::enroll::{self, Key};
 use super::probe::{FsType, Superblock, probe};
@@ -60,6 +58,7 @@ pub struct Mounted {
     /// Before the mount, because it is dropped first: an open directory would keep the mount busy.
     root: Dir,
     mount: Mount,
+    watch: block::Watch,
 }
 
 /// A stick whose label and role are proven. It is mounted read-only.
@@ -152,6 +151,7 @@ impl Mounted {
     fn new(probed: Probed, role: Role, writable: bool) -> Result<Mounted> {
         let device = probed.block.path.clone();
         let kernel_name = probed.superblock.fstype.kernel_name();
+        let watch = probed.block.watch();
         let data = probed.mount_data(writable);
         let mount = Mount::new(&device, kernel_name, writable, &data, probed.how.attempts)?;
         let root = mount.root()?;
@@ -159,7 +159,7 @@ impl Mounted {
         if root.entry()?.dev != probed.block.number || !(writable || probed.is_unchanged()) {
             return Err(refused(&device, "what was mounted is not what was probed", NEXT_STICK));
         }
-        Ok(Mounted { probed, role, mount, root })
+        Ok(Mounted { probed, role, mount, root, watch })
     }
 
     /// Reads `/.toolmaster/role`, and where that is asked for the server's signature.
@@ -230,6 +230,14 @@ impl Stick {
         Ok(control.look(TEMP)?.is_some())
     }
 
+    /// Says if not all that was read from it may be believed. To be asked before anything is replaced by that ([`Block::check`]).
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn check_read(&self) -> Result<()> {
+        self.0.probed.block.check(&self.0.watch, &self.0.root)
+    }
+
     /// Unmounts it.
     ///
     /// # Errors
@@ -256,7 +264,7 @@ impl Stick {
     /// `Refused` if it is write-protected or no longer what it was; `Failed` if it can't be repaired; `Io`.
     pub fn writable(self, repair: bool) -> Result<WritableStick> {
         self.check_writable()?;
-        let Mounted { mut probed, role, mount, root } = self.0;
+        let Mounted { mut probed, role, mount, root, .. } = self.0;
         let repaired = repair && probed.superblock.dirty;
         let before = if repaired { repair::remnants(&root)? } else { Vec::new() };
         drop(root);
@@ -283,6 +291,19 @@ impl WritableStick {
     /// The stick itself, for whatever reads.
     pub fn stick(&self) -> &Stick {
         &self.0
+    }
+
+    /// As [`Stick::check_read`]. The kernel shuts a file system to writing when it finds damage, such as a directory's block on ext4 with a wrong
+    /// checksum, which it too leaves out of the list (fs/ext4/dir.c, `ext4_readdir`).
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn check_read(&self) -> Result<()> {
+        let root = self.0.root();
+        if root.room()?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            return Err(Error::io("read all of", root.path(), rustix::io::Errno::IO));
+        }
+        self.0.check_read()
     }
 
     /// Makes it durable and unmounts it.
@@ -369,36 +390,5 @@ fn clear_link(dir: &Dir, name: &[u8]) -> Result<()> {
     match dir.look(name)? {
         Some(Entry { kind: Kind::File, .. }) | None => Ok(()),
         Some(_) => remove::tree(dir, name),
-    }
-}
-
-/// The one device that carries a role's label, when none was named.
-///
-/// # Errors
-/// `NoSource` if there is none, `Usage` if there are several.
-pub fn find(role: Role, settings: &Settings) -> Result<std::path::PathBuf> {
-    let label = role.label(&settings.labels);
-    let has_label = |path: &std::path::PathBuf| {
-        let Ok(file) = std::fs::File::open(path) else {
-            return false;
-        };
-        probe(&mut &file).is_ok_and(|superblock| superblock.label == label)
-    };
-    let found: Vec<_> = block::list().into_iter().filter(has_label).collect();
-    match &found[..] {
-        [device] => {
-            info!("found {label} on {}", device.display());
-            Ok(device.clone())
-        }
-        [] => {
-            Err(Error::NoSource { why: format!("no stick with the label {label} is plugged in"), next: "plug it in" })
-        }
-        several => {
-            let names: Vec<_> = several.iter().map(|device| device.display().to_string()).collect();
-            Err(Error::Usage(format!(
-                "several sticks with the label {label}: name one with --device ({})",
-                names.join(", ")
-            )))
-        }
     }
 }

@@ -4,6 +4,7 @@
 pub mod chain;
 pub mod control;
 pub mod enroll;
+pub mod find;
 pub mod format;
 pub mod probe;
 pub mod repair;

@@ -23,3 +23,11 @@ pub fn cut_off(path: &Path, ending: &[u8; 3]) -> std::io::Result<()> {
     }
     image.write_all_at(&[1], 65)
 }
+
+/// Where these bytes are first, such as a short name in a directory.
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub fn find(path: &Path, bytes: &[u8]) -> std::io::Result<u64> {
+    let image = std::fs::read(path)?;
+    let place = image.windows(bytes.len()).position(|window| window == bytes).ok_or(std::io::ErrorKind::NotFound)?;
+    Ok(place as u64)
+}

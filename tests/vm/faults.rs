@@ -23,7 +23,7 @@ const SPAN: f64 = 9.0;
 /// Power cuts of a round: all but the first meet the boot that follows the one before.
 const CUTS: usize = 4;
 /// The first job has begun by then.
-const BEGIN: Duration = Duration::from_secs(60);
+const BEGIN: Duration = Duration::from_secs(120);
 pub const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
 const SYSTEMS: [Fs; 3] = [Fs::Fat32, Fs::Ext4, Fs::ExFat];
 
@@ -125,16 +125,18 @@ impl Field {
 
     /// The moment of each pull, the role's place, and how far its job was.
     fn pull_each(&mut self, lab: &mut Lab, sticks: &[(PathBuf, Fs)]) -> Outcome<Vec<(Duration, usize, &'static str)>> {
-        let mut moments: Vec<(Duration, usize)> =
-            (0..ROLES.len()).map(|index| (Duration::from_secs_f64(self.random.chance() * SPAN), index)).collect();
-        moments.sort();
         let (vm, shell) = lab.machine()?;
         let begun = mark(shell)?;
+        let plugged = Instant::now();
         for (index, (stick, _)) in sticks.iter().enumerate() {
             vm.plug_slow(ROLES[index].word, stick, SLOW)?;
         }
-        // The first job is about to begin; how long the machine takes until then depends on what else this one does.
-        shell.until(STARTED, BEGIN)?;
+        // The first job has begun. How long the machine takes until then depends on what else this one does, and so does the rest.
+        shell.until(&format!("journalctl --after-cursor='{begun}' -q -o cat {JOBS} | grep -q ' TM-'"), BEGIN)?;
+        let span = plugged.elapsed().as_secs_f64().max(SPAN);
+        let mut moments: Vec<(Duration, usize)> =
+            (0..ROLES.len()).map(|index| (Duration::from_secs_f64(self.random.chance() * span), index)).collect();
+        moments.sort();
         let started = Instant::now();
         for (moment, index) in &moments {
             sleep(moment.saturating_sub(started.elapsed()));
@@ -197,7 +199,7 @@ impl Field {
         let shell = lab.shell()?;
         in_service(shell)?;
         for role in ROLES {
-            let done = format!("journalctl -b -u '{}' -o cat | grep -F '{}'", role.unit, role.line);
+            let done = format!("journalctl -b -t {} -o cat | grep -F '{}'", role.tag, role.line);
             shell.until(&done, Duration::from_secs(240))?;
         }
         shell.until(QUIET, Duration::from_secs(120))?;
@@ -278,9 +280,6 @@ fn stick(lab: &mut Lab, index: usize, system: usize, files: &[(String, String)])
     make(&dir, &format!("{}-{system}", role.word), &recipe, lab.machine()?.1)
 }
 
-/// A job of a stick runs.
-const STARTED: &str = "systemctl list-units --no-legend --plain --state=activating 'usb-ingest@*' 'usb-dist-export@*' 'usb-backup@*' | grep -q .";
-
 /// No job of a stick runs or is about to; its light burns until it is pulled.
 pub const QUIET: &str = "! systemctl list-units --no-legend --plain --state=activating,active,deactivating 'usb-*@*' | grep -qv '^usb-light@'";
 
@@ -295,7 +294,7 @@ pub fn fresh_snapshot_data(shell: &mut Shell, round: u64) -> Outcome<()> {
 pub fn reached(shell: &mut Shell, mark: &str) -> Outcome<Vec<&'static str>> {
     let mut all = Vec::new();
     for role in ROLES {
-        let said = shell.run(&format!("journalctl --after-cursor='{mark}' -q -u '{}' -o short | cat", role.unit))?;
+        let said = shell.run(&format!("journalctl --after-cursor='{mark}' -q -t {} -o short | cat", role.tag))?;
         all.push(how_far(&said, role));
     }
     Ok(all)

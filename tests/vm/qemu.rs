@@ -149,6 +149,14 @@ impl Vm {
         self.plug_node(name, json!({"driver": "raw", "file": debug}))
     }
 
+    /// Puts a stick in of which a sector of 512 bytes can't be read.
+    pub fn plug_bad_sector(&mut self, name: &str, file: &Path, sector: u64) -> Outcome<()> {
+        let error = json!({"event": "read_aio", "errno": 5, "sector": sector});
+        let image = json!({"driver": "file", "filename": file});
+        let debug = json!({"driver": "blkdebug", "image": image, "inject-error": [error]});
+        self.plug_node(name, json!({"driver": "raw", "file": debug}))
+    }
+
     fn plug_node(&mut self, name: &str, mut node: Value) -> Outcome<()> {
         if let Some(node) = node.as_object_mut() {
             node.insert("node-name".to_owned(), json!(name));

@@ -78,6 +78,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("put in again within a second", within_a_second),
         Case::new("pulled while it is being written, and put in again", pulled_writing),
         Case::new("a FAT stick whose archive leads to free space: repaired, and filled", cut_off_archive),
+        Case::new("a FAT directory of which a block can't be read: nothing is taken", unreadable_directory),
         Case::new("three at once", three_at_once),
         Case::new("wrong label: told of, untouched", |lab| {
             foreign(lab, "OTHER", Fs::Ext4, "is no stick of ours: its label is \"OTHER\"")
@@ -122,10 +123,8 @@ pub fn mark(shell: &mut Shell) -> Outcome<String> {
 
 /// Waits for the role's completion line after the mark, and until the stick is shown.
 pub fn finished(shell: &mut Shell, role: &Role, mark: &str) -> Outcome<()> {
-    shell.until(
-        &format!("journalctl --after-cursor='{mark}' -u '{}' -o cat | grep -F '{}'", role.unit, role.line),
-        JOB,
-    )?;
+    shell
+        .until(&format!("journalctl --after-cursor='{mark}' -t {} -o cat | grep -F '{}'", role.tag, role.line), JOB)?;
     shell.until(&format!("findmnt -no OPTIONS {} | grep -w ro", role.place), SHOWN).map(drop)
 }
 
@@ -204,6 +203,35 @@ fn cut_off_archive(lab: &mut Lab) -> Outcome<()> {
             "journalctl --after-cursor='{begun}' -u 'usb-backup@*' -o cat | grep -F 'its file system is repaired'"
         ))?;
         shell.run("cd /mnt/backup && sha256sum -c *_full.tar.zst.sha256 && ! ls | grep -E '^FSCK'").map(drop)
+    })
+}
+
+/// The kernel leaves the files of that block out of the list, and says nothing to whoever reads it.
+fn unreadable_directory(lab: &mut Lab) -> Outcome<()> {
+    let old = format!("directory {}", lab.later());
+    let sound = ingest_stick(lab, "sound", Fs::Ext4, Layout::Whole, &old)?;
+    visit(lab, &INGEST, &sound, |_| Ok(()))?;
+    let mut files = vec![("master/meta.json".to_owned(), format!("{{\"updated_at\": {}}}\n", lab.later()))];
+    files.extend((10..90).map(|number| (format!("master/F{number}.CSV"), format!("{number}"))));
+    let recipe =
+        Recipe { label: INGEST.label, role: Some(INGEST.word), fs: Fs::Fat32, layout: Layout::Whole, files: &files };
+    let dir = lab.dir.clone();
+    let stick = make(&dir, "stick", &recipe, lab.machine()?.1)?;
+    let sector =
+        crate::fat::find(&stick, b"F60     CSV").map_err(|error| format!("{}: {error}", stick.display()))? / 512;
+    let (vm, shell) = lab.machine()?;
+    let begun = mark(shell)?;
+    vm.plug_bad_sector("stick", &stick, sector)?;
+    let told = format!("journalctl --after-cursor='{begun}' -t {} -o cat | grep -F 'cannot read all of'", INGEST.tag);
+    shell.until(&told, JOB)?;
+    shell.until(crate::faults::QUIET, Duration::from_secs(60))?;
+    same(shell, &format!("/srv/rpi-server/{CSV}"), &old)?;
+    shell.run("! ls /srv/rpi-server/master | grep CSV$")?;
+    vm.pull("stick")?;
+    completed(shell)?;
+    visit(lab, &INGEST, &stick, |shell| {
+        let count = shell.run("ls /srv/rpi-server/master | grep -c CSV$")?;
+        check(count == "80", format!("{count} files, not 80"))
     })
 }
 
