@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{info, warn};
+use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::block;
 use super::dir::Dir;
@@ -25,6 +26,10 @@ const FLAGS: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NOEXEC)
     .union(MountFlags::NOSYMFOLLOW)
     .union(MountFlags::NOATIME);
+
+/// A copy of the mount that a descriptor is of.
+const TREE: OpenTreeFlags =
+    OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC).union(OpenTreeFlags::AT_EMPTY_PATH);
 
 /// A mount that this run made. `Drop` is the net for a run that ends early; [`Mount::release`] is the way.
 #[derive(Debug)]
@@ -80,13 +85,14 @@ impl Mount {
         self.place.clone()
     }
 
-    /// Shows it at a place where an operator looks for it, and leaves it mounted there when this process ends. A stick
-    /// that is shown there already makes way. A crash in between leaves the mount below `/run/toolmaster`, which the
-    /// next run on the device ends.
+    /// Shows it, whose root directory is given, at a place where an operator looks for it, and leaves it mounted there when this process
+    /// ends. A stick that is shown there already makes way. A crash in between leaves the mount below `/run/toolmaster`, which the
+    /// next run on the device ends. If the stick was pulled meanwhile, another stick's run may have ended this mount already; what is
+    /// shown is the root that is held open, never what is at its path by then.
     ///
     /// # Errors
     /// `Busy` if something else is mounted there; `Io`.
-    pub fn show_at(self, place: &Path) -> Result<()> {
+    pub fn show_at(self, root: Dir, place: &Path) -> Result<()> {
         match std::fs::create_dir(place) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::io("make the directory", place, error));
@@ -95,7 +101,17 @@ impl Mount {
         }
         let _lock = parking_lock()?;
         clear_parking(place)?;
-        rustix::mount::mount_bind(&self.place, place).map_err(|error| Error::io("mount a stick at", place, error))?;
+        let number = root.entry()?.dev;
+        let shown = rustix::mount::open_tree(&root, c"", TREE).and_then(|tree| {
+            rustix::mount::move_mount(&tree, c"", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        });
+        shown.map_err(|error| Error::io("mount a stick at", place, error))?;
+        drop(root);
+        // systemd, which takes it away with the device, has nothing to go by where that was gone before.
+        if is_gone(number) {
+            detach(place)?;
+            return Err(Error::io("mount a stick at", place, Errno::NODEV));
+        }
         self.release()
     }
 

@@ -106,8 +106,7 @@ impl Stick {
     /// `Busy` if something else is mounted there, `Io`.
     pub fn park(self) -> Result<&'static Path> {
         let Mounted { mount, root, role, .. } = self.0;
-        drop(root);
-        mount.show_at(role.parking())?;
+        mount.show_at(root, role.parking())?;
         Ok(role.parking())
     }
 
