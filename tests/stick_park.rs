@@ -6,10 +6,12 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use common::{Call, Run, Server, Stick, Tree, in_step, path_with, program};
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
+use toolmaster::os::mount::Mount;
 
 /// This binary's own /mnt, for one test at a time.
 fn mnt() -> MutexGuard<'static, ()> {
@@ -134,6 +136,27 @@ fn sticks_that_are_parked_at_once_never_lie_upon_each_other() {
             assert!(!is_shown(stick));
         }
     }
+}
+
+/// Its mount may have been ended by another stick's run, which took it for that of a pulled one.
+#[test]
+fn what_is_shown_is_the_stick_whatever_its_mountpoint_is_by_then() {
+    let _mnt = mnt();
+    let stick = backup_stick(16);
+    let mount = Mount::new(Path::new(stick.device()), "ext4", false, "noload", 1).unwrap();
+    let root = mount.root().unwrap();
+    rustix::mount::unmount(root.path(), UnmountFlags::DETACH).unwrap();
+    let place = Path::new("/mnt/backup");
+    match mount.show_at(root, place) {
+        Ok(()) => {
+            assert!(is_shown(&stick));
+            rustix::mount::unmount(place, UnmountFlags::DETACH).unwrap();
+        }
+        // Before Linux 6.15 there is no copy of a mount that is nowhere (open_tree(2)).
+        Err(error) => assert!(error.to_string().contains("mount a stick at /mnt/backup"), "{error}"),
+    }
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(!mounts.contains(" /mnt/backup "), "{mounts}");
 }
 
 #[test]
