@@ -21,7 +21,7 @@ const BYTES: usize = 60_000;
 /// Seconds from the first line of the first job; all three are done by then, most times.
 const SPAN: f64 = 6.0;
 /// Power cuts of a round: all but the first meet the boot that follows the one before.
-const CUTS: usize = 4;
+const CUTS: usize = 10;
 /// The first job has begun by then.
 const BEGIN: Duration = Duration::from_secs(120);
 pub const ROLES: [&Role; 3] = [&INGEST, &DIST, &BACKUP];
@@ -73,7 +73,7 @@ impl Field {
         let mut field = Field { sticks: BTreeMap::new(), random: random(), round: 0 };
         for index in 1..ROLES.len() {
             for system in 0..SYSTEMS.len() {
-                field.sticks.insert((index, system), stick(lab, index, system, &[])?);
+                field.sticks.insert((index, system), stick(lab, index, system, 0, &[])?);
             }
         }
         Ok(field)
@@ -98,7 +98,7 @@ impl Field {
             let system = (self.round as usize + index) % SYSTEMS.len();
             let file = match self.sticks.get(&(index, system)) {
                 Some(file) => file.clone(),
-                None => stick(lab, index, system, &files)?,
+                None => stick(lab, index, system, self.round, &files)?,
             };
             sticks.push((file, SYSTEMS[system]));
         }
@@ -182,18 +182,28 @@ impl Field {
         Ok(())
     }
 
-    /// The power fails while all three jobs and a snapshot are under way. It comes back with the sticks still in, and fails again while their jobs
-    /// mend what the cut before has left, and so on; the last time it stays.
+    /// The power fails while all three jobs and a snapshot are under way. It comes back with other sticks in, of which the INGEST stick brings newer data,
+    /// and fails again while their jobs run upon what the cut before has left, and so on; the last time it stays.
     fn power_cut(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
-        let (token, sticks) = self.sticks(lab)?;
-        let files: Vec<&Path> = sticks.iter().map(|(stick, _)| stick.as_path()).collect();
-        let mut told = vec![self.first_cut(lab, &sticks)?];
-        while told.len() < CUTS {
-            let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
-            let (said, lost) = lab.cut_again(&files, begun, moment, &mut self.random)?;
-            told.push((moment, said, lost));
+        let mut sets = Vec::new();
+        for _ in 0..CUTS {
+            sets.push(self.sticks(lab)?);
         }
-        lab.switch_on(Bus::Virtio, &files)?;
+        let mut told = Vec::new();
+        for (_, sticks) in &sets {
+            let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
+            let (said, lost) = if told.is_empty() {
+                self.first_cut(lab, sticks, moment)?
+            } else {
+                lab.cut_again(&files(sticks), begun, moment, &mut self.random)?
+            };
+            for (role, (_, fs)) in ROLES.into_iter().zip(sticks) {
+                tally.note(role.label, *fs, how_far(&said, role), "cut");
+            }
+            told.push(line(sticks, moment, &said, lost));
+        }
+        let Some((token, last)) = sets.last() else { return Ok(()) };
+        lab.switch_on(Bus::Virtio, &files(last))?;
         let shell = lab.shell()?;
         in_service(shell)?;
         for role in ROLES {
@@ -201,34 +211,23 @@ impl Field {
             shell.until(&done, Duration::from_secs(240))?;
         }
         shell.until(QUIET, Duration::from_secs(120))?;
-        let before = || told.iter().map(|(_, said, _)| said.as_str()).collect::<Vec<_>>().join("\n--- cut ---\n");
-        whole(shell, "/srv/rpi-server", Some(&token)).map_err(|error| format!("{error}\nbefore:\n{}", before()))?;
+        whole(shell, "/srv/rpi-server", Some(token))
+            .map_err(|error| format!("{error}\nbefore:\n{}", told.join("\n")))?;
         snapshots(shell)?;
         lab.pull_all()?;
         completed(lab.shell()?)?;
-        self.again(lab, &token, &sticks)?;
-        for (moment, said, lost) in told {
-            let mut jobs = Vec::new();
-            for (role, (_, fs)) in ROLES.into_iter().zip(&sticks) {
-                let reached = how_far(&said, role);
-                tally.note(role.label, *fs, reached, "cut");
-                jobs.push(format!("{} {} {reached}", role.label, fs.name()));
-            }
-            println!(
-                "cut    {:5} ms  {} writes flushed, {} not: {} blocks of these lost  {}  came right",
-                moment.as_millis(),
-                lost.durable,
-                lost.open,
-                lost.blocks,
-                jobs.join(", ")
-            );
+        // Each stick that a cut has met, the last one of its kind and file system.
+        for (_, sticks) in sets.iter().rev().take(SYSTEMS.len()) {
+            self.again(lab, token, sticks)?;
+        }
+        for line in told {
+            println!("{line}  came right");
         }
         Ok(())
     }
 
-    /// When the power failed, what was said until then, and what it cost.
-    fn first_cut(&mut self, lab: &mut Lab, sticks: &[(PathBuf, Fs)]) -> Outcome<(Duration, String, Lost)> {
-        let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
+    /// What was said until the power failed, and what it cost.
+    fn first_cut(&mut self, lab: &mut Lab, sticks: &[(PathBuf, Fs)], moment: Duration) -> Outcome<(String, Lost)> {
         let (vm, shell) = lab.machine()?;
         fresh_snapshot_data(shell, self.round)?;
         // The journal of the last seconds is lost with the power; the serial console's text is not.
@@ -243,8 +242,7 @@ impl Field {
             sleep(Duration::from_millis(100));
         }
         sleep(moment);
-        let (said, lost) = lab.cut(&mut self.random)?;
-        Ok((moment, said, lost))
+        lab.cut(&mut self.random)
     }
 
     /// Each stick once more, in peace: now all of it must be there.
@@ -269,13 +267,36 @@ impl Field {
     }
 }
 
+fn files(sticks: &[(PathBuf, Fs)]) -> Vec<&Path> {
+    sticks.iter().map(|(stick, _)| stick.as_path()).collect()
+}
+
+/// How a power cut is told.
+fn line(sticks: &[(PathBuf, Fs)], moment: Duration, said: &str, lost: Lost) -> String {
+    let jobs: Vec<String> = ROLES
+        .into_iter()
+        .zip(sticks)
+        .map(|(role, (_, fs))| format!("{} {} {}", role.label, fs.name(), how_far(said, role)))
+        .collect();
+    format!(
+        "cut    {:5} ms  {} writes flushed, {} not: {} blocks of these lost  {}",
+        moment.as_millis(),
+        lost.durable,
+        lost.open,
+        lost.blocks,
+        jobs.join(", ")
+    )
+}
+
 /// A role's stick with a file system.
-fn stick(lab: &mut Lab, index: usize, system: usize, files: &[(String, String)]) -> Outcome<PathBuf> {
+fn stick(lab: &mut Lab, index: usize, system: usize, round: u64, files: &[(String, String)]) -> Outcome<PathBuf> {
     let (role, fs) = (ROLES[index], SYSTEMS[system]);
     let layout = if fs == Fs::Ext4 { Layout::Whole } else { Layout::Partitioned };
     let recipe = Recipe { label: role.label, role: Some(role.word), fs, layout, files };
     let dir = lab.dir.clone();
-    make(&dir, &format!("{}-{system}", role.word), &recipe, lab.machine()?.1)
+    // No more of them than a round of power cuts needs.
+    let name = format!("{}-{system}-{}", role.word, round % (CUTS as u64 + 1));
+    make(&dir, &name, &recipe, lab.machine()?.1)
 }
 
 /// No job of a stick runs or is about to; its light burns until it is pulled.
