@@ -20,6 +20,8 @@ const FILES: usize = 24;
 const BYTES: usize = 60_000;
 /// Seconds from the first line of the first job; all three are done by then, most times.
 const SPAN: f64 = 6.0;
+/// Visits of a round, each of three sticks that are pulled.
+const VISITS: usize = 10;
 /// Power cuts of a round: all but the first meet the boot that follows the one before.
 const CUTS: usize = 10;
 /// The first job has begun by then.
@@ -105,20 +107,28 @@ impl Field {
         Ok((token, sticks))
     }
 
-    /// All three are plugged in, each is pulled at its own moment, and that twice: the second time they hold what the first one left. Then each is plugged
-    /// in again.
+    /// All three are plugged in and each is pulled at its own moment, with newer data each time and on what the visit before has left; then the last
+    /// ones of each kind are plugged in again.
     fn pulled(&mut self, lab: &mut Lab, tally: &mut Tally) -> Outcome<()> {
-        let (token, sticks) = self.sticks(lab)?;
+        let mut sets = Vec::new();
+        for _ in 0..VISITS {
+            sets.push(self.sticks(lab)?);
+        }
         fresh_snapshot_data(lab.machine()?.1, self.round)?;
         let mut told = Vec::new();
-        for _ in 0..2 {
-            told.extend(self.pull_each(lab, &sticks)?);
+        for (_, sticks) in &sets {
+            for (moment, index, reached) in self.pull_each(lab, sticks)? {
+                let (label, fs) = (ROLES[index].label, sticks[index].1);
+                tally.note(label, fs, reached, "pulled");
+                told.push(format!("pull   {:5} ms  {label:9} {:5}  {reached:10}", moment.as_millis(), fs.name()));
+            }
         }
-        self.again(lab, &token, &sticks)?;
-        for (moment, index, reached) in told {
-            let (label, fs) = (ROLES[index].label, sticks[index].1);
-            tally.note(label, fs, reached, "pulled");
-            println!("pull   {:5} ms  {label:9} {:5}  {reached:10}  came right", moment.as_millis(), fs.name());
+        let newest = sets.last().map(|(token, _)| token.clone()).unwrap_or_default();
+        for (_, sticks) in sets.iter().rev().take(SYSTEMS.len()) {
+            self.again(lab, &newest, sticks)?;
+        }
+        for line in told {
+            println!("{line}  came right");
         }
         Ok(())
     }
@@ -294,8 +304,8 @@ fn stick(lab: &mut Lab, index: usize, system: usize, round: u64, files: &[(Strin
     let layout = if fs == Fs::Ext4 { Layout::Whole } else { Layout::Partitioned };
     let recipe = Recipe { label: role.label, role: Some(role.word), fs, layout, files };
     let dir = lab.dir.clone();
-    // No more of them than a round of power cuts needs.
-    let name = format!("{}-{system}-{}", role.word, round % (CUTS as u64 + 1));
+    // No more of them than a round needs.
+    let name = format!("{}-{system}-{}", role.word, round % (VISITS.max(CUTS) as u64 + 1));
     make(&dir, &name, &recipe, lab.machine()?.1)
 }
 

@@ -121,7 +121,7 @@ impl Shell {
         let seconds = limit.as_secs();
         let retried = format!(
             "end=$((SECONDS + {seconds})); until output=$({command}); do \
-             if [ $SECONDS -gt $end ]; then printf '%s\\n' \"$output\"; exit 1; fi; sleep 0.3; done; printf '%s\\n' \"$output\""
+             if [ $SECONDS -gt $end ]; then printf '%s\\n' \"$output\"; exit 1; fi; sleep 1; done; printf '%s\\n' \"$output\""
         );
         match self.try_run(&retried, limit + Duration::from_secs(120))? {
             (0, output) => Ok(output),
