@@ -222,7 +222,7 @@ fn what_the_pages_say_is_what_the_sources_set() {
         ("5 分で打ち切", "src/cmd/hooks.rs", "const LIMIT: Duration = Duration::from_secs(300);"),
         ("1 時間で打ち切る", "src/snapshot/dump.rs", "pub const LIMIT: Duration = Duration::from_secs(3600);"),
         ("10 秒", "src/os/lock.rs", "const BY_HAND: Duration = Duration::from_secs(10);"),
-        ("30 秒ごとに新しく", "src/cmd/status/page.rs", "content=\\\"30\\\""),
+        ("1 分ごとに新しく", "src/cmd/status/page.rs", "content=\\\"60\\\""),
         ("5 分より古いページ", "systemd/toolmaster-page.service", "-mmin +5 -delete"),
         ("80 番", "systemd/toolmaster-web.socket", "ListenStream=80"),
         ("30 秒ごと", "src/os/progress.rs", "const LINE_EVERY: Duration = Duration::from_secs(30);"),

@@ -56,7 +56,7 @@ impl Page<'_> {
              <p class=\"old\">× この表示は 5 分より前のものです。画面を読み込み直してください。直らなければ、サーバの電源とネットワークを確かめます。</p>\n\
              <main>\n<p class=\"verdict {class}\"><span class=\"mark\" aria-hidden=\"true\">{mark}</span> {words}</p>\n\
              {work}{lines}{calendar}{storage}{history}</main>\n\
-             <footer><p>30 秒ごとに新しくなります。見るだけの画面で、ここからは何も変えられません。</p></footer>\n\
+             <footer><p>1 分ごとに新しくなります。見るだけの画面で、ここからは何も変えられません。</p></footer>\n\
              </body>\n</html>\n",
             head = self.head(&format!("{} {words}", mark(verdict))),
             host = Html(self.host),
@@ -77,7 +77,7 @@ impl Page<'_> {
             "<head>\n<meta charset=\"utf-8\" />\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
              img-src data:; base-uri 'none'; form-action 'none'\" />\n\
-             <meta http-equiv=\"refresh\" content=\"30\" />\n\
+             <meta http-equiv=\"refresh\" content=\"60\" />\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n\
              <meta name=\"robots\" content=\"noindex\" />\n\
              <title>{verdict} - {host}</title>\n\
