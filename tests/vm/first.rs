@@ -147,6 +147,17 @@ fn failures(shell: &mut Shell) -> Outcome<()> {
     check(code == 1 && said.contains("password authentication failed"), format!("{code}: {said}"))?;
     shell.run(&format!("cp -a /run/password {file}"))?;
 
+    // A start that failed is tried again, and brings the server into service.
+    shell.run_within(
+        &format!("systemctl stop raspi-server.service && mv {file} /run/password"),
+        Duration::from_secs(240),
+    )?;
+    let (code, _) = shell.try_run("systemctl start raspi-server.service", Duration::from_secs(240))?;
+    check(code != 0, "a database without its password was started")?;
+    shell.run(&format!("mv /run/password {file}"))?;
+    let back = "systemctl is-active raspi-server.service toolmaster-ready.target";
+    shell.until(back, Duration::from_secs(300))?;
+
     shell.run("mv /usr/bin/pg_dump /usr/bin/pg_dump.away")?;
     let (code, said) = shell.try_run("tool-snapshot.sh 2>&1", Duration::from_secs(240))?;
     shell.run("mv /usr/bin/pg_dump.away /usr/bin/pg_dump")?;
