@@ -20,14 +20,15 @@ TARGET=$(uname -m)-unknown-linux-musl
 need_target "$TARGET"
 # The program as the Pi has it: static, with the release's options.
 cargo build --locked --release --quiet --target "$TARGET"
-PROGRAM=$PWD/${CARGO_TARGET_DIR:-target}/$TARGET/release/toolmaster
+PROGRAM=$(realpath "${CARGO_TARGET_DIR:-target}/$TARGET/release/toolmaster")
 
 mount -t tmpfs -o mode=0755 tmpfs /run
 work=$(mktemp -d "${DIR:-/var/tmp}/toolmaster-bench.XXXXXX")
 finish() {
-  local status=$?
+  local status=$? place
+  set +e # what is gone already must not keep the rest from being cleared away
   at_end
-  for place in "$work"/*/; do umount -q "$place" 2>/dev/null || true; done
+  for place in "$work"/*/; do umount -q "$place" 2>/dev/null; done
   rm -rf --one-file-system "$work"
   exit "$status"
 }
@@ -79,7 +80,7 @@ database_server() {
   # shellcheck disable=SC2317 # called at the end
   at_end() {
     kill -INT "$postgres"
-    wait "$postgres" || true
+    wait "$postgres"
   }
   for _ in {1..100}; do
     ! psql -Xqc 'SELECT 1' postgres >"$work/out" 2>&1 || return 0
@@ -117,13 +118,6 @@ for my $set (qw(master docviewer)) {
 }
 PERL
   find "$1" -exec touch -h -d 2026-01-31T02:30:00Z {} +
-}
-
-# seconds COMMAND…: its wall time, in seconds. It runs in this shell: a failure in it ends the benchmark.
-seconds() {
-  local TIMEFORMAT=%R
-  { time "$@" >&3 2>&4; } 3>&1 4>&2 2>"$work/time"
-  tail -n 1 "$work/time"
 }
 
 quietly() { "$@" >"$work/out" 2>&1 || die "$*: $(tail -n 5 "$work/out")"; }

@@ -6,7 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/bench/lib.sh
 
-need_packages gcc libc6-dev
 disk server 8192 server
 disk stick 4096 TM-DIST
 mount "${DEVICE[server]}" "$work/server"
@@ -39,64 +38,58 @@ pairs
 row 'nothing changed: dist-sync' 'find over both trees' 1.0
 
 stick INGEST
-mount "$device" "$stick_dir"
-cp -a "$work/server/l/." "$stick_dir/"
-umount "$stick_dir"
+mounted cp -a "$work/server/l/." "$stick_dir/"
 toolmaster ingest --device "$device"
 both() { walk "$root/master" "$root/docviewer" "$stick_dir/master" "$stick_dir/docviewer"; }
 ours() { toolmaster ingest --device "$device"; }
 pairs
 row 'nothing changed: ingest' 'find over both trees' 1.0
 
-# Whole copies, onto an empty stick.
+# whole WORK FROM TO: ours beside both plain tools, which copy the datasets of FROM to TO.
+whole() {
+  local tool
+  for tool in 'cp 1.0' 'rsync 0.8'; do
+    plain=("${tool% *}" -a "$2/master" "$2/docviewer" "$3/")
+    pairs
+    row "$1" "\`${tool% *} -a\`, \`sync\`" "${tool#* }"
+  done
+}
+copied() { "${plain[@]}" && sync -f "${plain[-1]}"; }
+theirs() { mounted copied; }
+
+# Onto an empty stick.
 before_ours() { stick DIST; }
 before_theirs() { stick DIST; }
 ours() { toolmaster dist-export --device "$device"; }
-copied() { "$@" && sync -f "$stick_dir"; }
-theirs() { mounted copied cp -a "$root/master" "$root/docviewer" "$stick_dir/"; }
-pairs
-row 'copy onto a stick: dist-export' '`cp -a`, `sync`' 1.0
-theirs() { mounted copied rsync -a "$root/master" "$root/docviewer" "$stick_dir/"; }
-pairs
-row 'copy onto a stick: dist-export' '`rsync -a`, `sync`' 0.8
+whole 'copy onto a stick: dist-export' "$root" "$stick_dir"
 
-# Whole copies, onto an empty server.
+# Onto an empty server.
 stick INGEST
-mount "$device" "$stick_dir"
-cp -a "$work/server/l/." "$stick_dir/"
-umount "$stick_dir"
+mounted cp -a "$work/server/l/." "$stick_dir/"
 before_ours() { rm -rf "$root" && mkdir "$root"; }
 before_theirs() { rm -rf "$work/server/copy" && mkdir "$work/server/copy"; }
 ours() { toolmaster ingest --device "$device"; }
-copied() { "$@" && sync -f "$work/server/copy"; }
-theirs() { mounted copied cp -a "$stick_dir/master" "$stick_dir/docviewer" "$work/server/copy/"; }
-pairs
-row 'copy onto the server: ingest' '`cp -a`, `sync`' 1.0
-theirs() { mounted copied rsync -a "$stick_dir/master" "$stick_dir/docviewer" "$work/server/copy/"; }
-pairs
-row 'copy onto the server: ingest' '`rsync -a`, `sync`' 0.8
+whole 'copy onto the server: ingest' "$stick_dir" "$work/server/copy"
 rm -rf "$work/server/copy"
 
-# One file in a hundred changed on the stick, with a later meta.json.
+# One file in a hundred changed on the stick. The last pair above may have been theirs.
+rm -rf "$root" && mkdir "$root"
+toolmaster ingest --device "$device"
 changes=0
 change() {
   changes=$((changes + 1))
-  mount "$device" "$stick_dir"
-  find "$stick_dir/docviewer" -name '*7[0-9]1.pdf' | while read -r file; do printf '%s' "$changes" >>"$file"; done
-  for set in master docviewer; do printf '{"updated_at": %d}\n' $((1900000000 + changes)) >"$stick_dir/$set/meta.json"; done
-  umount "$stick_dir"
+  changed | while read -r file; do printf '%s' "$changes" >>"$stick_dir/docviewer/$file"; done
 }
-before_ours() { change; }
-before_theirs() { rm -rf "$work/server/links"; }
+changed() { find "$stick_dir/docviewer" -name '*7[0-9]1.pdf' -printf '%P\n'; }
+before_ours() { mounted change; }
+before_theirs() { rm -rf "$work/server/links" && mkdir "$work/server/links"; }
 ours() { toolmaster ingest --device "$device"; }
 linked() {
   both
   cp -al "$root/master" "$root/docviewer" "$work/server/links/"
+  changed | (cd "$stick_dir/docviewer" && xargs -d '\n' cp -p --parents --remove-destination -t "$work/server/links/docviewer")
   sync -f "$work/server"
 }
-theirs() {
-  mkdir "$work/server/links"
-  mounted linked
-}
+theirs() { mounted linked; }
 pairs
-row '1 % changed: ingest' 'find, hard-link tree, `sync`' 1.3
+row '1 % changed: ingest' 'find, hard-link tree, copy of the 1 %, `sync`' 1.3
