@@ -36,7 +36,8 @@ impl Path {
 }
 
 /// Copies what the stick lacks or has otherwise into the empty directory `aside`, at the same relative places, durably;
-/// `each` is told every file as it will be on the stick. The stick's dataset itself is not touched.
+/// `each` is told every file as it will be on the stick. The stick's dataset itself is not touched. `true`: it has
+/// files or directories that the server does not have.
 ///
 /// # Errors
 /// `Unreadable`, `Io`, `Busy`, `Interrupted`; those of `each`.
@@ -48,12 +49,14 @@ pub fn stage(
     mut compare: Compare<'_>,
     each: &mut dyn FnMut(&Listed) -> Result<()>,
     progress: &mut Progress,
-) -> Result<()> {
+) -> Result<bool> {
     let mut walk = Walk::new(Some(server), Some(stick))?;
     let mut path = Path { root: aside.again()?, below: Vec::new() };
+    let mut surplus = false;
     while let Some(step) = walk.step()? {
         match step {
             Step::Enter { left, right } => {
+                surplus |= left.is_none();
                 path.below.push((walk.name().to_vec(), None));
                 if left.is_some() && right.is_none() {
                     path.dir(owned.dir_mode)?;
@@ -80,14 +83,18 @@ pub fn stage(
                 let path = walk.path().to_vec();
                 each(&Listed { path, size: entry.size, mtime: entry.mtime, sha256: Some(sha256) })?;
             }
+            Step::File { right: Some(Entry { kind: Kind::File, .. }), .. } if walk.path() != meta::NAME => {
+                surplus = true
+            }
             _ => {}
         }
     }
-    aside.sync_all()
+    aside.sync_all()?;
+    Ok(surplus)
 }
 
-/// Moves what was staged to its places. A crash leaves a mixture of whole old and whole new files, under the
-/// `incomplete` mark.
+/// Moves what was staged to its places: a directory that the stick does not have as a whole, else file by file. A crash
+/// leaves a mixture of whole old and whole new files, under the `incomplete` mark.
 ///
 /// # Errors
 /// `Io`, `Interrupted`.
@@ -101,6 +108,10 @@ pub fn settle(aside: &Dir, stick: &Dir, owned: Ownership) -> Result<()> {
         match step {
             Step::Enter { .. } => {
                 make_way(target, walk.name(), Kind::Dir)?;
+                if target.look(walk.name())?.is_none() {
+                    // The walk finds nothing to enter there any more, and leaves it again.
+                    from.rename_new(walk.name(), target, walk.name())?;
+                }
                 let made = target.make(walk.name(), owned.dir_mode)?;
                 targets.push(made);
             }

@@ -87,13 +87,16 @@ pub fn run(
     progress: &mut Progress,
 ) -> Result<()> {
     let aside = if order.batch == ALL && edited.is_none() { Some(empty_aside(sides.temp)?) } else { None };
-    if let Some(aside) = &aside {
-        let mut each = |file: &Listed| push(list, file, sides.stick);
-        stage(sides.server, sides.stick, aside, STICK, compare.again(), &mut each, progress)?;
-    }
+    let surplus = match &aside {
+        Some(aside) => {
+            let mut each = |file: &Listed| push(list, file, sides.stick);
+            stage(sides.server, sides.stick, aside, STICK, compare.again(), &mut each, progress)?
+        }
+        None => true,
+    };
     mark()?;
     let [mut copies, mut deletions] = edited.map_or([None, None], |passes| passes.map(Some));
-    if order.delete_first {
+    if surplus && order.delete_first {
         delete(sides, deletions.as_mut())?;
         sides.temp.sync_all()?;
     }
@@ -101,7 +104,7 @@ pub fn run(
         Some(aside) => settle(aside, sides.stick, STICK)?,
         None => copy_all(sides, order, &mut compare, copies.as_mut(), list, progress)?,
     }
-    if !order.delete_first {
+    if surplus && !order.delete_first {
         delete(sides, deletions.as_mut())?;
     }
     sides.temp.sync_all()

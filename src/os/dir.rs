@@ -343,15 +343,21 @@ pub fn clone_into(source: &File, target: &File) -> io::Result<bool> {
     }
 }
 
-/// Sets owner and permission bits of an open file or directory.
+/// Sets owner and permission bits of an open file or directory, where they are others: to look costs a tenth of what it
+/// costs a journal to be told.
 ///
 /// # Errors
 /// What the system says.
 pub fn set_owner_mode(fd: impl AsFd, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
-    if let Some((user, group)) = owner {
+    let mut is = Entry::of_file(&fd)?;
+    if let Some((user, group)) = owner.filter(|owner| *owner != is.owner) {
         rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+        // Another owner may have cost bits (chown(2)).
+        is = Entry::of_file(&fd)?;
     }
-    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    if is.mode != mode {
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod block;
 pub mod bound;
+pub mod buffer;
 pub mod dir;
 pub mod disk;
 pub mod eeprom;

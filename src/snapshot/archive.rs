@@ -52,7 +52,7 @@ pub const READ_MEMORY: u64 = 32 << 20;
 const MAX_THREADS: usize = 4;
 /// The manifest's name in a snapshot.
 const MANIFEST: &[u8] = b"manifest.json";
-/// How much of a file is read at once, bytes.
+/// How much of an archive is read at once, bytes.
 const BUFFER: usize = 256 << 10;
 
 #[cfg(test)]

@@ -6,11 +6,10 @@ use std::io::{Read, Write};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::os::buffer::Buffer;
 use crate::os::dir::{Dir, Entry, clone_into, set_mtime, set_owner_mode};
 use crate::os::progress::Progress;
 use crate::os::signal;
-
-const BUFFER: usize = 256 * 1024;
 
 /// Who owns what is made, and with which permission bits.
 #[derive(Clone, Copy, Debug)]
@@ -132,17 +131,19 @@ fn fill<'a>(file: &mut File, buffer: &'a mut [u8]) -> std::io::Result<&'a [u8]> 
 
 fn pump(file: &mut File, dir: &Dir, name: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<([u8; 32], u64)> {
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = Buffer::take();
     let mut count = 0;
     loop {
         signal::check()?;
-        let bytes = fill(file, &mut buffer).map_err(|source| unreadable(dir, name, source))?;
-        if bytes.is_empty() {
+        let bytes = fill(file, buffer.bytes()).map_err(|source| unreadable(dir, name, source))?;
+        hasher.update(bytes);
+        if !bytes.is_empty() {
+            each(bytes)?;
+        }
+        count += bytes.len() as u64;
+        if bytes.len() < Buffer::SIZE {
             return Ok((hasher.finalize().into(), count));
         }
-        hasher.update(bytes);
-        each(bytes)?;
-        count += bytes.len() as u64;
     }
 }
 

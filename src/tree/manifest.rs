@@ -89,7 +89,7 @@ pub struct Listed {
     pub sha256: Option<[u8; 32]>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     path: Option<std::borrow::Cow<'a, str>>,
@@ -234,7 +234,8 @@ impl<R: Read> Reader<R> {
 }
 
 fn parse_file(line: &[u8]) -> Option<Listed> {
-    let line: Line<'_> = serde_json::from_slice(line.strip_suffix(b",")?).ok()?;
+    let line = line.strip_suffix(b",")?;
+    let line = plain(line).or_else(|| serde_json::from_slice(line).ok())?;
     let path = match (line.path, line.path_hex) {
         (Some(path), None) => path.into_owned().into_bytes(),
         (None, Some(digits)) => unhex(&digits)?,
@@ -248,6 +249,28 @@ fn parse_file(line: &[u8]) -> Option<Listed> {
         None => None,
     };
     sound.then_some(Listed { path, size: line.size, mtime: line.mtime_ns, sha256 })
+}
+
+/// A line exactly as [`Writer::push`] makes nearly all of them: read in a tenth of the time that JSON at large takes, and
+/// each run reads some manifests several times. Anything else is left to the JSON parser.
+fn plain(line: &[u8]) -> Option<Line<'_>> {
+    let line = std::str::from_utf8(line).ok()?;
+    let (path, rest) = line.strip_prefix(r#"{"path":""#)?.split_once('"')?;
+    let (size, rest) = rest.strip_prefix(r#","size":"#)?.split_once(',')?;
+    let (mtime_ns, rest) = rest.strip_prefix(r#""mtime_ns":"#)?.split_once(',')?;
+    let sha256 = rest.strip_prefix(r#""sha256":""#)?.strip_suffix(r#""}"#)?;
+    let digits =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    let unescaped = path.bytes().all(|byte| byte >= b' ' && byte != b'\\');
+    (unescaped && digits(size) && digits(mtime_ns) && sha256.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(
+        Line {
+            path: Some(path.into()),
+            path_hex: None,
+            size: size.parse().ok()?,
+            mtime_ns: mtime_ns.parse().ok()?,
+            sha256: Some(sha256.to_owned()),
+        },
+    )
 }
 
 fn invalid(what: &str) -> std::io::Error {
@@ -283,6 +306,25 @@ mod tests {
             writer.push(&listed(path)).unwrap();
         }
         writer.finish().unwrap()
+    }
+
+    #[test]
+    fn plain_lines_are_read_as_json_is() {
+        let sha256 = "07".repeat(32);
+        let sound =
+            format!(r#"{{"path":"図面/a b.pdf","size":12,"mtime_ns":1700000000000000000,"sha256":"{sha256}"}}"#);
+        assert!(plain(sound.as_bytes()).is_some());
+        // Each byte of a sound line replaced by each of the others: what the short way takes, the parser takes alike.
+        for at in 0..sound.len() {
+            for byte in 0..=255 {
+                let mut line = sound.clone().into_bytes();
+                line[at] = byte;
+                if let Some(short) = plain(&line) {
+                    let long: Line<'_> = serde_json::from_slice(&line).unwrap();
+                    assert!(short == long, "{}", String::from_utf8_lossy(&line));
+                }
+            }
+        }
     }
 
     #[test]

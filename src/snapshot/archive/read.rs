@@ -4,12 +4,13 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
+use super::MANIFEST;
 use super::extract::{Extract, Put};
 use super::members::{Kind, Member, Members, check_path, damage};
 use super::proof::Roll;
 use super::unframe::Unframed;
-use super::{BUFFER, MANIFEST};
 use crate::error::{Error, Result};
+use crate::os::buffer::Buffer;
 use crate::os::dir::Dir;
 use crate::os::progress::Progress;
 use crate::os::signal;
@@ -194,9 +195,9 @@ impl Reader<'_> {
             (None, Some(_)) => return Err(self.bad(damage("its manifest is missing"))),
             _ => {}
         }
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Buffer::take();
         let sha256 = self.content(member, |input| {
-            while input.read(&mut buffer)? > 0 {}
+            while input.read(buffer.bytes())? > 0 {}
             Ok(input.hasher.clone().finalize().into())
         })?;
         self.found.push(&Listed {

@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::frames::{Frames, largest};
 use super::header::{BLOCK, Plain, Proof};
-use super::{BUFFER, MANIFEST, RECORD};
+use super::{MANIFEST, RECORD};
 use crate::error::{Error, Result};
+use crate::os::buffer::Buffer;
 use crate::os::dir::{Dir, Entry};
 use crate::os::progress::Progress;
 use crate::os::signal;
@@ -163,11 +164,11 @@ fn pump(
     mut each: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<Option<[u8; 32]>> {
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = Buffer::take();
     let mut rest = size;
     loop {
         signal::check()?;
-        let count = match file.read(&mut buffer) {
+        let count = match file.read(buffer.bytes()) {
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(source) => return Err(Error::Unreadable { path: dir.shown(name), source }),
@@ -175,7 +176,7 @@ fn pump(
         if count == 0 || count as u64 > rest {
             return Ok((count == 0 && rest == 0).then(|| hasher.finalize().into()));
         }
-        let bytes = buffer.get(..count).unwrap_or_default();
+        let bytes = buffer.bytes().get(..count).unwrap_or_default();
         hasher.update(bytes);
         each(bytes)?;
         rest -= count as u64;
