@@ -15,6 +15,7 @@ use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::flow::Flow;
 use crate::os::progress::Progress;
 use crate::snapshot::archive::{self, Checked, Source, Written};
 use crate::snapshot::generation::{self, Generation};
@@ -365,10 +366,11 @@ fn make_room(work: &Work, stick: &WritableStick, believed: bool) -> Result<()> {
 fn write(work: &Work, stick: &WritableStick) -> Result<Written> {
     let temp = stick.temp()?;
     let file = temp.create(ARCHIVE, 0o644)?;
-    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let mut out = BufWriter::with_capacity(1 << 20, Flow::new(file));
     let written = write_to(work, &mut out, "writing it")?;
     let fail = |error| Error::io("write", &temp.path_of(ARCHIVE), error);
-    out.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all()).map_err(fail)?;
+    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).map(Flow::into_file);
+    file.and_then(|file| file.sync_all()).map_err(fail)?;
     Ok(written)
 }
 

@@ -4,6 +4,7 @@
 
 mod put;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 
@@ -22,6 +23,8 @@ pub struct Records {
     /// None where nothing is on record and nothing may be made (a dry run).
     dir: Option<Dir>,
     server_id: String,
+    /// Inode, size and time of those that this run has read from end to end: a record is never changed in place.
+    sound: RefCell<Vec<(u64, u64, i64)>>,
 }
 
 /// The last common state and what an interrupted write-back leaves to be told apart.
@@ -48,7 +51,7 @@ impl Records {
             },
             Some(state) => Some(state.make(b"sticks", 0o700)?.make(name.as_bytes(), 0o700)?),
         };
-        Ok(Records { dir, server_id: server_id.to_owned() })
+        Ok(Records { dir, server_id: server_id.to_owned(), sound: RefCell::default() })
     }
 
     /// What is known of a dataset on the stick, whose own manifest begins with `on_stick`.
@@ -63,11 +66,11 @@ impl Records {
         for name in pending_names(dir, dataset)?.iter().filter(|name| name.ends_with(b"-before")) {
             let planned = [name.strip_suffix(b"-before").unwrap_or(name), b"-planned"].concat();
             // Without its second half nothing had been written to the stick yet.
-            if let (Some(before), Some(planned)) = (open_sound(dir, name)?, open_sound(dir, &planned)?) {
+            if let (Some(before), Some(planned)) = (self.open_sound(name)?, self.open_sound(&planned)?) {
                 known.pending.extend([before, planned]);
             }
         }
-        let Some(base) = open_sound(dir, &base_name(dataset))? else {
+        let Some(base) = self.open_sound(&base_name(dataset))? else {
             return Ok(known);
         };
         let mut runs: Vec<&str> = known.pending.iter().filter_map(|stream| stream.run(dataset.name())).collect();
@@ -92,10 +95,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn base_run(&self, dataset: Dataset) -> Result<Option<String>> {
-        let Some(dir) = &self.dir else {
-            return Ok(None);
-        };
-        Ok(open_sound(dir, &base_name(dataset))?.and_then(|base| base.run(dataset.name()).map(str::to_owned)))
+        Ok(self.open_sound(&base_name(dataset))?.and_then(|base| base.run(dataset.name()).map(str::to_owned)))
     }
 
     /// Starts a record (`next`, `before` or `planned`). It counts only after [`Records::promote`] or
@@ -177,15 +177,35 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn base(&self, dataset: Dataset) -> Result<Option<Stream>> {
-        match &self.dir {
-            Some(dir) => open_sound(dir, &base_name(dataset)),
-            None => Ok(None),
-        }
+        self.open_sound(&base_name(dataset))
     }
 
     /// The directory of the records, if there is one.
     pub fn dir(&self) -> Option<&Dir> {
         self.dir.as_ref()
+    }
+
+    /// Opens a record if it is there and sound from end to end. One that is torn counts as absent. One that the disk does
+    /// not give now is an error: without it an edit on the stick would look like the server's older state, and lose against
+    /// it.
+    fn open_sound(&self, name: &[u8]) -> Result<Option<Stream>> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let Some((file, entry)) = dir.read_if_there(name)? else { return Ok(None) };
+        let read = (entry.ino, entry.size, entry.mtime);
+        if !self.sound.borrow().contains(&read) {
+            match manifest::check(file) {
+                Ok(_) => self.sound.borrow_mut().push(read),
+                Err(source) if source.raw_os_error().is_some() => {
+                    return Err(Error::Unreadable { path: dir.shown(name), source });
+                }
+                Err(error) => {
+                    warn!("{} is not used: {error}", dir.shown(name));
+                    return Ok(None);
+                }
+            }
+        }
+        let (file, _) = dir.read(name)?;
+        Stream::new(file, dir.shown(name), b"").map(Some)
     }
 
     fn to_write(&self) -> Result<&Dir> {
@@ -231,26 +251,6 @@ pub fn write_stick_manifest(records: &Records, state: State, file: File, shown: 
         }
     }
     writer.finish().and_then(|file| file.sync_all()).map_err(fail)
-}
-
-/// Opens a record if it is there and sound from end to end. One that is torn counts as absent. One that the disk does not
-/// give now is an error: without it an edit on the stick would look like the server's older state, and lose against it.
-fn open_sound(dir: &Dir, name: &[u8]) -> Result<Option<Stream>> {
-    let Some((file, _)) = dir.read_if_there(name)? else {
-        return Ok(None);
-    };
-    match manifest::check(file) {
-        Ok(_) => {}
-        Err(source) if source.raw_os_error().is_some() => {
-            return Err(Error::Unreadable { path: dir.shown(name), source });
-        }
-        Err(error) => {
-            warn!("{} is not used: {error}", dir.shown(name));
-            return Ok(None);
-        }
-    }
-    let (file, _) = dir.read(name)?;
-    Stream::new(file, dir.shown(name), b"").map(Some)
 }
 
 /// What the records say of one path.

@@ -8,6 +8,7 @@ pub mod dir;
 pub mod disk;
 pub mod eeprom;
 pub mod entry;
+pub mod flow;
 pub mod jobs;
 pub mod journal;
 pub mod led;

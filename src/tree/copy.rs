@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::os::buffer::Buffer;
 use crate::os::dir::{Dir, Entry, clone_into, set_mtime, set_owner_mode};
+use crate::os::flow::Flow;
 use crate::os::progress::Progress;
 use crate::os::signal;
 
@@ -76,9 +77,9 @@ fn bring(
 ) -> Result<Copied> {
     for _ in 0..3 {
         let (mut source, before) = from.read(name)?;
-        let mut target = to.create(to_name, owned.file_mode)?;
+        let mut target = Flow::new(to.create(to_name, owned.file_mode)?);
         let fail = |error: std::io::Error| Error::io("write", &to.path_of(to_name), error);
-        let cloned = may_clone && clone_into(&source, &target).map_err(fail)?;
+        let cloned = may_clone && clone_into(&source, target.file()).map_err(fail)?;
         let (sha256, count) = if cloned {
             let (mut target, _) = to.read(to_name)?;
             pump(&mut target, to, to_name, |bytes| {
@@ -94,10 +95,11 @@ fn bring(
         };
         let after = Entry::of_file(&source).map_err(|source| unreadable(from, name, source))?;
         if after.mtime == before.mtime && after.size == count {
-            set_owner_mode(&target, owned.owner, owned.file_mode).map_err(fail)?;
-            set_mtime(&target, before.mtime).map_err(fail)?;
+            let target = target.file();
+            set_owner_mode(target, owned.owner, owned.file_mode).map_err(fail)?;
+            set_mtime(target, before.mtime).map_err(fail)?;
             progress.add_file();
-            return Ok(Copied { entry: Entry::of_file(&target).map_err(fail)?, sha256, cloned });
+            return Ok(Copied { entry: Entry::of_file(target).map_err(fail)?, sha256, cloned });
         }
         to.remove(to_name)?;
     }

@@ -48,70 +48,76 @@ size() {
 }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { print a / b }'; }
 
-# until_flushed: ours, and how long it took until the archive was written and flushed. strace looks at the calls that flush, at no others.
+# until_flushed: ours; TOOK until the archive was written and flushed, before it is read back. strace looks at the calls that flush, at no others.
 until_flushed() {
-  env -i PATH="$PATH" SERVER_ROOT="$root" strace -f --seccomp-bpf -ttt -y -e trace=fsync,fdatasync,syncfs -o "$work/trace" \
-    "$PROGRAM" backup --device "$device" >"$work/said" 2>&1 || die "backup: $(tail -n 5 "$work/said")"
+  local begun=$EPOCHREALTIME
+  (
+    join
+    exec env -i PATH="$PATH" SERVER_ROOT="$root" strace -f --seccomp-bpf -ttt -T -y -e trace=fsync,fdatasync -o "$work/trace" \
+      "$PROGRAM" backup --device "$device"
+  ) >"$work/said" 2>&1 || die "backup: $(tail -n 5 "$work/said")"
+  TOOK=$(awk -v begun="$begun" '/sync\(.*\/tmp\/archive>/ { took = $NF; gsub(/[<>]/, "", took); ended = $2 + took }
+    END { if (!ended) exit 1; printf "%.6f", ended - begun }' "$work/trace") || die "nothing in the trace flushed the archive"
 }
-# The last flush of the archive's file before it is read back.
-flushed_after() { awk -v begun="$1" '/fsync|fdatasync|syncfs/ && /tar\.zst/ && !/sha256/ { last = $2 } END { printf "%.6f", last - begun }' "$work/trace"; }
+join() { :; }
 
 measure() {
-  local name=$1 verified=$2 round begun
-  theirs() { with_stick plain; }
-  : >"$work/ours"
-  : >"$work/theirs"
-  for ((round = 0; round < ROUNDS; round++)); do
-    stick BACKUP
-    sync
-    begun=$EPOCHREALTIME
-    until_flushed
-    flushed_after "$begun" >>"$work/ours"
-    echo >>"$work/ours"
-    stick BACKUP
-    sync
-    time_of theirs
-    echo "$TOOK" >>"$work/theirs"
-  done
-  [ "$name" = D ] || row "backup $name: until flushed" '`tar`, `sync`' 1.0
+  local name=$1 verified=$2 reference archive
+  time_theirs() { time_of theirs; }
+  if [ "$name" != D ]; then
+    time_ours() { until_flushed; }
+    theirs() { with_stick plain; }
+    pairs
+    row "backup $name: until flushed" '`tar`, `sync`' 1.0
+  fi
+  time_ours() { time_of ours; }
   theirs() { with_stick compressed; }
   pairs
   row "backup $name: verified" '`tar --zstd`, `sync`' "$verified"
   stick BACKUP
   with_stick compressed
-  local reference
   reference=$(size archive.tar.zst)
   stick BACKUP
   ours
-  local archive
   archive=$(size '*_full.tar.zst')
   put_row "backup $name: archive" "$archive bytes" "\`tar --zstd\`: $reference bytes" "$(ratio "$archive" "$reference")" 1.02 ''
 }
 
-# A stick that takes 30 MB/s.
-throttled() {
-  local limit=/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device number round archive
-  number=$(lsblk -ndo MAJ:MIN "$device" | tr -d ' ')
-  if [ ! -e "$limit" ]; then
-    put_row "backup M onto a stick of 30 MB/s: until written" '' 'this machine has no blkio controller (cgroup v1)' 0 1.05 ''
-    return
+# A stick that takes 30 MB/s. With cgroup v1 the limit is the root's, whose the kernel's writing is; with v2 it is a group's, for what
+# is written by its members.
+limit_stick() {
+  number=$(lsblk -ndo MAJ:MIN "$device" | tr -d ' ') group=/sys/fs/cgroup/toolmaster-bench
+  controller=/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device
+  if [ -e "$controller" ]; then
+    limit() { echo "$number $1" >"$controller"; }
+    no_limit() { limit 0; }
+  elif grep -qsw io /sys/fs/cgroup/cgroup.controllers; then
+    echo '+io +memory' >/sys/fs/cgroup/cgroup.subtree_control
+    limit() { mkdir -p "$group" && echo "$number wbps=$1" >"$group/io.max"; }
+    join() { [ ! -d "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"; }
+    no_limit() { rmdir "$group"; }
+  else
+    return 1
   fi
-  unthrottle() { echo "$number 0" >"$limit"; }
-  : >"$work/ours"
-  : >"$work/theirs"
-  for ((round = 0; round < 3; round++)); do
-    stick BACKUP
-    sync
-    echo "$number 30000000" >"$limit"
-    begun=$EPOCHREALTIME
+  AT_END+=(no_limit)
+}
+throttled() {
+  local title='backup M onto a stick of 30 MB/s: until written' archive
+  limit_stick || {
+    no_row "$title" 'this machine has no controller of cgroups for block devices' 1.05
+    return
+  }
+  stick BACKUP
+  ours
+  archive=$(size '*_full.tar.zst')
+  time_ours() {
+    limit 30000000
     until_flushed
-    unthrottle
-    flushed_after "$begun" >>"$work/ours"
-    echo >>"$work/ours"
-    archive=$(size '*_full.tar.zst')
-    ratio "$archive" 30000000 >>"$work/theirs"
-  done
-  row 'backup M onto a stick of 30 MB/s: until written' 'archive ÷ 30 MB/s' 1.05
+    no_limit
+  }
+  time_theirs() { TOOK=$(ratio "$archive" 30000000); }
+  ROUNDS=3 pairs
+  row "$title" 'archive ÷ 30 MB/s' 1.05
 }
 
 wanted=("$@")

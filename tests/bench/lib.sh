@@ -25,22 +25,25 @@ PROGRAM=$(realpath "${CARGO_TARGET_DIR:-target}/$TARGET/release/toolmaster")
 mount -t tmpfs -o mode=0755 tmpfs /run
 work=$(mktemp -d "${DIR:-/var/tmp}/toolmaster-bench.XXXXXX")
 finish() {
-  local status=$? place
+  local status=$? place last
   set +e # what is gone already must not keep the rest from being cleared away
-  at_end
+  for last in "${AT_END[@]}"; do "$last"; done
   for place in "$work"/*/; do umount -q "$place" 2>/dev/null; done
   rm -rf --one-file-system "$work"
   exit "$status"
 }
-# What a benchmark has started, it ends here.
-at_end() { :; }
+# Functions that end what a benchmark has started.
+AT_END=()
 trap finish EXIT
 
-# disk NAME MIB LABEL: a disk image with ext4 and its loop device, which the kernel takes away when its last user has gone.
+# ext4 IMAGE LABEL [OPTION…]: nothing of it is left for the kernel to do later.
+ext4() { mkfs.ext4 -q -F -L "$2" -E lazy_itable_init=0,lazy_journal_init=0 "${@:3}" "$1"; }
+
+# disk NAME MIB LABEL [OPTION…]: a disk image with ext4 and its loop device, which the kernel takes away when its last user has gone.
 declare -A DEVICE
 disk() {
   truncate -s "${2}M" "$work/$1.img"
-  mkfs.ext4 -q -F -L "$3" -E lazy_itable_init=0,lazy_journal_init=0 "$work/$1.img"
+  ext4 "$work/$1.img" "${@:3}"
   DEVICE[$1]=$(losetup --find --show "$work/$1.img")
   # shellcheck disable=SC2034 # it is held open by this shell
   exec {held}<"${DEVICE[$1]}"
@@ -48,10 +51,10 @@ disk() {
   mkdir -p "$work/$1"
 }
 
-# stick ROLE: the disk "stick" anew, empty but for its role.
+# stick ROLE [OPTION…]: the disk "stick" anew, empty but for its role.
 stick() {
   umount -q "$work/stick" 2>/dev/null || true
-  mkfs.ext4 -q -F -L "TM-$1" -E lazy_itable_init=0,lazy_journal_init=0 "${DEVICE[stick]}"
+  ext4 "${DEVICE[stick]}" "TM-$1" "${@:2}"
   mount "${DEVICE[stick]}" "$work/stick"
   mkdir "$work/stick/.toolmaster"
   echo "$1" >"$work/stick/.toolmaster/role"
@@ -65,7 +68,7 @@ toolmaster() {
     die "toolmaster $*: $(tail -n 5 "$work/said")"
 }
 
-# database_server: a PostgreSQL server of this benchmark's own, that answers to psql without further ado; `at_end` ends it.
+# database_server: a PostgreSQL server of this benchmark's own, that answers to psql without further ado.
 database_server() {
   need_packages postgresql postgresql-client
   local bin
@@ -78,10 +81,11 @@ database_server() {
     -c fsync=off -c max_wal_size=1GB >"$work/pg.log" 2>&1 &
   postgres=$!
   # shellcheck disable=SC2317 # called at the end
-  at_end() {
+  end_database() {
     kill -INT "$postgres"
     wait "$postgres"
   }
+  AT_END+=(end_database)
   for _ in {1..100}; do
     ! psql -Xqc 'SELECT 1' postgres >"$work/out" 2>&1 || return 0
     sleep 0.1
@@ -124,9 +128,12 @@ quietly() { "$@" >"$work/out" 2>&1 || die "$*: $(tail -n 5 "$work/out")"; }
 
 median() { sort -g | awk '{ all[NR] = $1 } END { printf "%.3f", (all[int((NR + 1) / 2)] + all[int(NR / 2) + 1]) / 2 }'; }
 
-# pairs: takes turns between the functions `ours` and `theirs`, each after its `before_…`.
+# pairs: takes turns between the functions `ours` and `theirs`, each after its `before_…`. Where something else than all of one counts,
+# its `time_…` sets TOOK, in seconds.
 before_ours() { :; }
 before_theirs() { :; }
+time_ours() { time_of ours; }
+time_theirs() { time_of theirs; }
 pairs() {
   local round order which
   : >"$work/ours"
@@ -137,7 +144,7 @@ pairs() {
     for which in "${order[@]}"; do
       "before_$which"
       sync
-      { time_of "$which"; }
+      "time_$which"
       [ "$round" -lt 0 ] || echo "$TOOK" >>"$work/$which" # the first pair warms up
     done
   done
@@ -155,6 +162,12 @@ row() {
   ratios=$(paste -d' ' "$work/ours" "$work/theirs" | awk '{ print $1 / $2 }' | sort -g)
   put_row "$1" "$(median <"$work/ours") s" "$2: $(median <"$work/theirs") s" "$(median <<<"$ratios")" "$3" \
     "$(head -n 1 <<<"$ratios")–$(tail -n 1 <<<"$ratios")"
+}
+
+# no_row WORK WHY GOAL: what can't be measured on this machine.
+no_row() {
+  printf '%-52s %s\n' "$1" "not measured: $2"
+  [ -z "${RESULTS-}" ] || printf '%s|–|%s|–|%s|–|not measured|%s\n' "$1" "$2" "$3" "$(basename "$0" .sh)" >>"$RESULTS"
 }
 
 # put_row WORK OURS REFERENCE RATIO GOAL SPREAD

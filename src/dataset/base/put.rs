@@ -2,7 +2,7 @@
 //! and no edit. To the next ingest it is a change since the last common state, exactly as if somebody had edited the
 //! stick: so that state stays as it is, and the ingest takes the stick's files.
 
-use super::{Dataset, Header, Known, Records, Result, Stream, open_sound, pending_names};
+use super::{Dataset, Header, Known, Records, Result, Stream, pending_names};
 
 /// Named as a pending record, because it ends with them: at the next common state.
 fn put_name(dataset: Dataset) -> Vec<u8> {
@@ -31,10 +31,7 @@ impl Records {
     /// # Errors
     /// `Io`.
     pub fn put(&self, dataset: Dataset) -> Result<Option<Stream>> {
-        match &self.dir {
-            Some(dir) => open_sound(dir, &put_name(dataset)),
-            None => Ok(None),
-        }
+        self.open_sound(&put_name(dataset))
     }
 
     /// As [`Records::known`], and what an undo put there is no edit either.
