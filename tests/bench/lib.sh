@@ -95,13 +95,15 @@ database_server() {
 as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
 
 # drawings DIRECTORY FILES MIB: a data set: `master` with tables, `docviewer` with drawings that hardly compress, in folders of a hundred,
-# most of them small. The same one each time.
+# most of them small. Their sizes are the same each time.
 drawings() {
   perl - "$@" <<'PERL'
 use strict; use warnings;
 my ($root, $files, $mib) = @ARGV;
 my $state = 42;
-sub chance { $state = ($state * 6364136223846793005 + 1442695040888963407) & 0xffffffffffffffff; return ($state >> 33) / 2**31 }
+# `use integer`: without it the product becomes a floating-point number, and each draw the same.
+sub next_state { use integer; $state = $state * 6364136223846793005 + 1442695040888963407; return $state >> 33 & 0x7fffffff }
+sub chance { return next_state() / 2**31 }
 open my $noise, '<', '/dev/urandom' or die $!;
 read $noise, my $pool, 32 << 20;
 my @weight = map { exp(3 * chance()) } 1 .. $files;
