@@ -76,8 +76,10 @@ database_server() {
   export PGHOST=127.0.0.1 PGPORT=$((20000 + RANDOM % 20000)) PGUSER=app PGCONNECT_TIMEOUT=5
   chmod 755 "$work"
   install -d -o postgres -g postgres "$work/pg"
-  quietly as_postgres "$bin/initdb" -D "$work/pg/data" -U app -A trust -E UTF8 --locale=C.UTF-8 --no-sync
-  as_postgres --pdeathsig INT "$bin/postgres" -D "$work/pg/data" -p "$PGPORT" -k "$work/pg" -c listen_addresses=127.0.0.1 \
+  local as_postgres=(setpriv --reuid=postgres --regid=postgres --init-groups)
+  quietly "${as_postgres[@]}" "$bin/initdb" -D "$work/pg/data" -U app -A trust -E UTF8 --locale=C.UTF-8 --no-sync
+  # No function: the shell that it would run in takes no SIGINT.
+  "${as_postgres[@]}" --pdeathsig INT "$bin/postgres" -D "$work/pg/data" -p "$PGPORT" -k "$work/pg" -c listen_addresses=127.0.0.1 \
     -c fsync=off -c max_wal_size=1GB >"$work/pg.log" 2>&1 &
   postgres=$!
   # shellcheck disable=SC2317 # called at the end
@@ -92,7 +94,6 @@ database_server() {
   done
   die "PostgreSQL does not answer: $(tail -n 5 "$work/pg.log")"
 }
-as_postgres() { setpriv --reuid=postgres --regid=postgres --init-groups "$@"; }
 
 # drawings DIRECTORY FILES MIB: a data set: `master` with tables, `docviewer` with drawings that hardly compress, in folders of a hundred,
 # most of them small. Their sizes are the same each time.
