@@ -37,7 +37,10 @@ pub(super) struct Frames<'a> {
     out: &'a mut dyn Write,
     shown: String,
     piece: Vec<u8>,
-    pending: VecDeque<Pending<Vec<u8>>>,
+    /// A compressed piece's memory, for the next one.
+    spare: Vec<u8>,
+    /// Frames under way, each with its piece.
+    pending: VecDeque<Pending<(Vec<u8>, Vec<u8>)>>,
     threads: usize,
     hasher: Sha256,
     bytes: u64,
@@ -52,6 +55,7 @@ impl<'a> Frames<'a> {
             out,
             shown,
             piece: Vec::with_capacity(FRAME),
+            spare: Vec::new(),
             pending: VecDeque::new(),
             threads: cores.min(MAX_THREADS),
             hasher: Sha256::new(),
@@ -111,8 +115,15 @@ impl<'a> Frames<'a> {
         while self.pending.len() >= self.threads {
             self.write_one()?;
         }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(FRAME));
-        let pending = Pending::start(move || compress(&piece)).map_err(|source| Error::Io {
+        let mut next = std::mem::take(&mut self.spare);
+        next.clear();
+        next.reserve_exact(FRAME);
+        let piece = std::mem::replace(&mut self.piece, next);
+        let compressed = move || {
+            let frame = compress(&piece);
+            (frame, piece)
+        };
+        let pending = Pending::start(compressed).map_err(|source| Error::Io {
             what: "start a thread for",
             path: self.shown.clone(),
             source,
@@ -123,11 +134,12 @@ impl<'a> Frames<'a> {
 
     fn write_one(&mut self) -> Result<()> {
         let Some(pending) = self.pending.pop_front() else { return Ok(()) };
-        let frame = pending.wait().ok_or_else(|| Error::Failed {
+        let (frame, piece) = pending.wait().ok_or_else(|| Error::Failed {
             why: format!("the encoder failed while it made {}", self.shown),
             next: "try again; if it stays, keep the log and call the system's keeper",
         })?;
         self.out.write_all(&frame).map_err(|source| self.failed(source))?;
+        self.spare = piece;
         self.hasher.update(&frame);
         self.bytes += frame.len() as u64;
         Ok(())

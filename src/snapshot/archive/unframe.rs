@@ -15,8 +15,10 @@ use super::guard::guarded;
 /// The largest window that a frame may ask for, bytes, since it is memory that the decoder takes: twice what `tar --zstd`
 /// and `zstd` up to -19 use.
 const MAX_WINDOW: u64 = 16 << 20;
+/// Bytes of a decoded piece: as much as the allocator takes from memory that it has, and not anew from the system.
+const PIECE: usize = 64 << 10;
 /// Decoded pieces under way between the threads.
-const AHEAD: usize = 4;
+const AHEAD: usize = 16;
 
 /// The decoded bytes, as a reader. Its errors are `InvalidData` for damage, anything else is the input's own.
 pub(super) struct Unframed {
@@ -178,8 +180,8 @@ fn frame(
     let mut stream = StreamingDecoder::new_with_decoder(input, decoder).map_err(|error| error.to_string())?;
     let mut count = 0;
     loop {
-        let mut piece = Vec::new();
-        (&mut stream).take(BUFFER as u64).read_to_end(&mut piece).map_err(|error| error.to_string())?;
+        let mut piece = Vec::with_capacity(PIECE);
+        (&mut stream).take(PIECE as u64).read_to_end(&mut piece).map_err(|error| error.to_string())?;
         if piece.is_empty() {
             break;
         }
