@@ -54,6 +54,7 @@ enum Command {
     Backup(cmd::backup::Args),
     Snapshot(cmd::snapshot::Args),
     Restore(cmd::restore::Args),
+    Recover(cmd::recover::Args),
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
     Led(cmd::led::Args),
@@ -157,6 +158,7 @@ fn run(command: &Command) -> u8 {
         Command::Backup(args) => ("tool-backup-export", Some("usb_backup.log").filter(|_| !args.dry_run)),
         Command::Snapshot(args) => ("tool-snapshot", Some("snapshot.log").filter(|_| !args.dry_run)),
         Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.check)),
+        Command::Recover(_) => ("tool-recover", Some("usb_backup.log")),
         Command::Stick(_)
         | Command::Clock(_)
         | Command::Led(_)
@@ -182,6 +184,7 @@ fn run(command: &Command) -> u8 {
         Command::Backup(args) => cmd::backup::run(args, &env),
         Command::Snapshot(args) => cmd::snapshot::run(args, &env),
         Command::Restore(args) => cmd::restore::run(args, &env),
+        Command::Recover(args) => cmd::recover::run(args, &env),
         Command::Stick(args) => cmd::stick::run(args, &env),
         Command::Clock(args) => cmd::clock::run(args, &env),
         Command::Led(args) => cmd::led::run(args, &env),

@@ -1,4 +1,5 @@
-//! `backup`: the newest snapshot as an archive on a TM-BACKUP stick, read back and verified before it counts (SPEC 7).
+//! `backup`: the newest snapshot as an archive on a TM-BACKUP stick, read back and verified before it counts (SPEC 7). A stick on
+//! which the operator consents to it recovers the server instead: `cmd/recovery.rs`.
 
 mod fresh;
 
@@ -10,8 +11,8 @@ use log::{info, warn};
 use serde_json::json;
 
 use super::receipt::{self, Facts};
-use super::{Env, Report, open_stick};
-use crate::dataset::Dataset;
+use super::recovery::{self, Record};
+use super::{Env, Report};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
@@ -21,7 +22,6 @@ use crate::snapshot::archive::{self, Checked, Source, Written};
 use crate::snapshot::generation::{self, Generation};
 use crate::snapshot::shelf;
 use crate::stick::chain::{Stick, WritableStick};
-use crate::stick::role::Role;
 use crate::text::{Bytes, Shown, hex};
 use crate::tree::manifest::Header;
 
@@ -65,9 +65,19 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     if !args.dry_run {
         report.end(env, result.as_ref().err());
     }
-    let (name, size) = result?;
-    info!("backup export completed archive={name} size={size} dry_run={}", u8::from(args.dry_run));
+    let dry_run = u8::from(args.dry_run);
+    match result? {
+        Done::Backup(name, size) => info!("backup export completed archive={name} size={size} dry_run={dry_run}"),
+        Done::Recovery(Record { archive, .. }) => info!("recovery completed archive={archive} dry_run={dry_run}"),
+    }
     Ok(())
+}
+
+/// What a visit of a stick came to.
+enum Done {
+    /// The archive's name and bytes.
+    Backup(String, u64),
+    Recovery(Record),
 }
 
 /// What is to be written, and what is on the stick.
@@ -81,20 +91,23 @@ struct Work {
     retention: u32,
 }
 
-fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<(String, u64)> {
+fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<Done> {
     let server = Server::open(&env.settings, args.dry_run)?;
-    let stick = open_stick(args.device.as_deref(), Role::Backup, env, report)?;
+    let stick = match recovery::visit(args.device.as_deref(), env, &server, args.dry_run, report)? {
+        recovery::Visit::Backup(stick) => stick,
+        recovery::Visit::Recovery(record) => return Ok(Done::Recovery(record)),
+    };
     check_owner(&stick, &server)?;
     fresh::freshen(args, env, &server)?;
     let work = newest(args, env, &server)?;
     let believed = server.belief(env.clock)?.believed;
     if args.dry_run {
         let planned = stick.check_writable().and_then(|()| plan(&work, &stick, believed));
-        return planned.and(stick.release()).map(|()| (work.name, work.estimate));
+        return planned.and(stick.release()).map(|()| Done::Backup(work.name, work.estimate));
     }
     let visit = Visit { env, server: &server, believed };
     let bytes = visit.export(&work, stick.writable(true)?, report)?;
-    Ok((work.name, bytes))
+    Ok(Done::Backup(work.name, bytes))
 }
 
 /// A stick that another server wrote stays as it is until it is restored from or adopted.
@@ -130,14 +143,7 @@ fn newest(args: &Args, env: &Env, server: &Server) -> Result<Work> {
 
 /// A server with neither data nor tables has nothing to back up; its archive must not push out a good one.
 fn check_not_empty(snapshot: &Dir) -> Result<()> {
-    for dataset in Dataset::ALL {
-        if let Some(dir) = snapshot.sub(dataset.name().as_bytes())?
-            && generation::has_files(&dir)?
-        {
-            return Ok(());
-        }
-    }
-    if shelf::dump_has_tables(snapshot)? {
+    if recovery::holds_anything(snapshot)? {
         return Ok(());
     }
     Err(Error::NoSource {

@@ -15,6 +15,8 @@ pub mod notify;
 pub mod plan;
 pub mod provision;
 pub mod receipt;
+pub mod recover;
+pub mod recovery;
 pub mod replace;
 pub mod restore;
 pub mod restore_drill;
@@ -85,6 +87,11 @@ impl Report {
         Report { job, start: Instant::now(), device: None, stick: None, datasets: Map::new(), bytes: 0 }
     }
 
+    /// The stick is there for another job than the one that it came for.
+    pub fn becomes(&mut self, job: &'static str) {
+        self.job = job;
+    }
+
     /// Notes the stick that was probed, and says what it is.
     pub fn probed(&mut self, device: &Path, superblock: &Superblock) {
         let Superblock { fstype, label, uuid, .. } = superblock;
@@ -129,6 +136,8 @@ pub fn job_name(job: &str) -> &str {
         "snapshot" => "スナップショット",
         "restore" => "バックアップから戻す",
         "restore-drill" => "戻す試験",
+        "recover" => "サーバー交換",
+        "recover-apply" => "サーバー交換(反映)",
         "undo" => "前のデータに戻す",
         "mirror-compare" => "ミラー比較",
         "mirror-enable" => "ミラー有効化",

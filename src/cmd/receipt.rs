@@ -106,6 +106,9 @@ fn text(time: &str, host: &str, report: &Report, facts: Facts<'_>) -> String {
         let _ = writeln!(text, "{}: {}", trouble(error.result_word()), shown(&error.to_string()));
     }
     let next = match facts.error {
+        None if report.job == "recover" => {
+            "抜いて、RUNBOOK の「サーバー交換」の続きをしてください。この USB メモリは、次に挿すとバックアップに戻ります。"
+        }
         None => "このまま抜いて使えます。",
         Some(_) => {
             "上の -> の後にあることをしてから、もう一度挿してください。行の意味は RUNBOOK の 5 章にあります。\n分からないときは、このファイルを担当者に見せてください。"
@@ -123,7 +126,7 @@ fn word<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
 fn is_done(value: &Value) -> bool {
     let outcome = word(value, "outcome").unwrap_or_default();
     let missing = word(value, "reason") == Some(MISSING);
-    !missing && !matches!(outcome, "refused" | "nothing" | "busy" | "different" | "failed")
+    !missing && !matches!(outcome, "refused" | "nothing" | "busy" | "different" | "failed" | "damaged" | "not restored")
 }
 
 /// What became of a dataset, or of the archive.
@@ -143,6 +146,15 @@ fn line(name: &str, value: &Value) -> String {
         "nothing to do" => format!("{name}: 変わりはありません"),
         "written and verified" => format!("{archive} を書き、読み直して確かめました ({bytes})"),
         "there and verified" => format!("{archive} は前の回に書いてあり、確かめました ({bytes})"),
+        "restored" => {
+            format!(
+                "{archive} からサーバを元に戻しました。ファイル {} 件 ({bytes})、表 {} 個",
+                number("files"),
+                number("tables")
+            )
+        }
+        "damaged" => format!("{archive} は壊れているので、使っていません"),
+        "not restored" => format!("サーバには戻していません: {}", shown(reason)),
         outcome => format!("{name}: {}: {}", trouble(outcome), shown(reason)),
     }
 }

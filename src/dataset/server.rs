@@ -197,6 +197,24 @@ impl Server {
         self.write_state("clock-seen", now)
     }
 
+    /// The clock has shown this time once, here or on the server whose place this one takes: an earlier one is not believed.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`.
+    pub fn note_seen(&self, time: i64) -> Result<()> {
+        if time > self.recorded("clock-seen")? { self.write_state("clock-seen", time) } else { Ok(()) }
+    }
+
+    /// Takes another server's id, and with it its sticks.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`.
+    pub fn set_id(&self, id: &str) -> Result<()> {
+        let Some(state) = self.state.as_ref().filter(|_| !self.dry_run) else { return Ok(()) };
+        let _lock = Lock::file(state, STATE_LOCK)?;
+        atomic::write(state, b"server-id", format!("{id}\n").as_bytes(), 0o600)
+    }
+
     /// Notes that a backup stick was restored from whole: what another server wrote on it is here now.
     ///
     /// # Errors

@@ -46,6 +46,21 @@ fn pair(line: &str) -> Result<(&str, &str), &'static str> {
     Ok((name, value))
 }
 
+/// The text with that value: in the setting's line or its comment's place, else in a line more. A value with blanks is quoted;
+/// quotes, `$` and `\` it has none.
+pub fn with(text: &str, name: &str, value: &str) -> String {
+    let is_it = |line: &str| line.trim_start_matches('#').split_once('=').is_some_and(|(key, _)| key.trim() == name);
+    let quote = if value.contains([' ', '#']) { "\"" } else { "" };
+    let line = format!("{name}={quote}{value}{quote}");
+    let mut lines: Vec<&str> = text.lines().collect();
+    let last = lines.iter().rposition(|line| is_it(line));
+    match last.and_then(|last| lines.get_mut(last)) {
+        Some(place) => *place = &line,
+        None => lines.push(&line),
+    }
+    lines.join("\n") + "\n"
+}
+
 /// Up to the closing quote; behind it a comment at most.
 fn quoted(rest: &str, quote: char) -> Result<&str, &'static str> {
     let (value, behind) = rest.split_once(quote).ok_or("the closing quote is missing")?;
@@ -113,6 +128,15 @@ mod tests {
         }
         assert!(parse(&[b'A', b'=', 0xff]).is_err());
         assert!(parse(&vec![b'\n'; MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn a_setting_replaces_its_line_or_its_comment() {
+        let text = "# words\n#BACKUP_RETENTION=4\nX=1\n";
+        assert_eq!(with(text, "BACKUP_RETENTION", "9"), "# words\nBACKUP_RETENTION=9\nX=1\n");
+        assert_eq!(with("A=1", "BACKUP_RETENTION", "0"), "A=1\nBACKUP_RETENTION=0\n");
+        assert_eq!(with("", "BACKUP_RETENTION", "1"), "BACKUP_RETENTION=1\n");
+        assert_eq!(with("#LED_NAMES=\"ACT PWR\"\n", "LED_NAMES", "A B"), "LED_NAMES=\"A B\"\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod call;
 pub mod factory;
 pub mod pi_zero;
 pub mod postgres;
+pub mod recovery;
 pub mod server;
 pub mod site;
 pub mod stick;

@@ -10,6 +10,7 @@ use crate::mirror::keys::{Change, change};
 use crate::os::atomic;
 use crate::os::dir::Dir;
 use crate::os::process;
+use crate::settings::env_file;
 use crate::settings::site::{Mistake, Network, Site, User};
 
 const ZONES: &str = "/usr/share/zoneinfo";
@@ -154,26 +155,13 @@ fn retention(site: &Site) -> Result<Vec<String>> {
     let mut text = std::fs::read_to_string(DEFAULTS).unwrap_or_default();
     for (key, value, name) in keys {
         let Some(value) = value else { continue };
-        text = with_setting(&text, key, value);
+        text = env_file::with(&text, key, &value.to_string());
         done.push(format!("残す数({name}): {value}"));
     }
     if !done.is_empty() {
         put(DEFAULTS, &text, 0o644)?;
     }
     Ok(done)
-}
-
-/// The setting's line, or its comment, replaced; else a line more.
-fn with_setting(text: &str, key: &str, value: u32) -> String {
-    let is_it = |line: &str| line.trim_start_matches('#').split_once('=').is_some_and(|(name, _)| name.trim() == key);
-    let line = format!("{key}={value}");
-    let mut lines: Vec<&str> = text.lines().collect();
-    let last = lines.iter().rposition(|line| is_it(line));
-    match last.and_then(|last| lines.get_mut(last)) {
-        Some(place) => *place = &line,
-        None => lines.push(&line),
-    }
-    lines.join("\n") + "\n"
 }
 
 fn user_id(name: &str) -> Option<u32> {
@@ -188,17 +176,4 @@ fn put(path: &str, text: &str, mode: u32) -> Result<()> {
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     atomic::write(&Dir::made(parent)?, name.as_encoded_bytes(), text.as_bytes(), mode)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_replaces_its_line_or_its_comment() {
-        let text = "# words\n#BACKUP_RETENTION=4\nX=1\n";
-        assert_eq!(with_setting(text, "BACKUP_RETENTION", 9), "# words\nBACKUP_RETENTION=9\nX=1\n");
-        assert_eq!(with_setting("A=1", "BACKUP_RETENTION", 0), "A=1\nBACKUP_RETENTION=0\n");
-        assert_eq!(with_setting("", "BACKUP_RETENTION", 1), "BACKUP_RETENTION=1\n");
-    }
 }

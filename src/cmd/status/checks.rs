@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::{Env, mirror_config};
+use super::super::{Env, mirror_config, recovery};
 use super::runs::{Run, Runs};
 use super::{Line, Verdict};
 use crate::clock::{Clock, DAY};
@@ -125,6 +125,9 @@ fn age(seconds: i64) -> String {
 }
 
 fn data(facts: &Facts<'_>, server: &Server) -> Result<Found> {
+    if recovery::is_half_done(server)? {
+        return Ok(bad("サーバー交換が途中です", "その TM-BACKUP を挿すか、sudo toolmaster recover"));
+    }
     let mut empty = Vec::new();
     for dataset in Dataset::ALL {
         let filled = match server.dataset(dataset)? {

@@ -1,0 +1,185 @@
+//! A dead server replaced by a backup stick: with the operator's consent, a file `RESTORE` on the stick, a server that holds
+//! nothing becomes the one that wrote the newest sound archive (SPEC 7, RUNBOOK "サーバー交換").
+//!
+//! The stick's job reads the stick and writes the server's own disk alone; what reaches the database and /etc is a unit of its
+//! own, which never sees the stick:
+//!
+//! 1. *Staged*: the archive, proved, lies in `.toolmaster/recovery/archive`, durably. A cut before that leaves rubbish there, which
+//!    the next visit of a stick removes: nothing was changed.
+//! 2. *Loaded*: the database holds the dump, loaded in one transaction. A cut between the two leaves it empty or whole; the next
+//!    run finds out which.
+//! 3. *Applied*: settings, datasets, the clock's record and last the server's id are in their places. Each is put there by a step
+//!    that can be done again: a cut in between is finished by the stick's next visit, or by `toolmaster recover` without it.
+//! 4. The consent gets another name on the stick, durably, and `.toolmaster/recovery` goes. A cut before that leaves a server
+//!    that is whole and a consent that the next visit takes back, without restoring anything.
+//!
+//! Until the id is the old server's, no backup of the half-made one can go to the old one's sticks.
+
+mod apply;
+mod held;
+mod settings;
+mod stage;
+mod stick;
+
+pub use apply::apply;
+pub use held::holds_anything;
+pub use stick::{Visit, visit};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::server::Server;
+use crate::error::{Error, Result};
+use crate::os::atomic;
+use crate::os::dir::Dir;
+use crate::os::lock::Lock;
+use crate::tree::remove;
+
+/// In the server's `.toolmaster`.
+const PLACE: &[u8] = b"recovery";
+/// In it: how far the recovery has come.
+const RECORD: &[u8] = b"record.json";
+/// In it: what came out of the archive.
+const STAGED: &[u8] = b"archive";
+/// Held in `.toolmaster` by whoever stages or applies.
+const LOCK: &str = "recovery.lock";
+/// No record is longer, bytes.
+const MAX_RECORD: u64 = 64 * 1024;
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// All that is needed is on the server; nothing is in its place yet, but perhaps the database.
+    #[default]
+    Staged,
+    /// The database is loaded.
+    Loaded,
+    /// All is in its place.
+    Applied,
+}
+
+/// A recovery that is under way. It is there from *staged* on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// How far it has come.
+    pub phase: Phase,
+    /// The stick's filesystem UUID.
+    pub uuid: String,
+    /// The archive's name on the stick.
+    pub archive: String,
+    /// Newer ones that are damaged.
+    pub damaged: Vec<String>,
+    /// The id of the server that wrote it; none if the original system did.
+    pub server: Option<String>,
+    /// When its snapshot was taken, unix seconds.
+    pub taken: Option<i64>,
+    /// Files in it.
+    pub files: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
+    /// Tables in the database, once it is loaded.
+    pub tables: u64,
+    /// Each dataset's directory, by which it is known wherever it lies.
+    pub inodes: BTreeMap<String, u64>,
+    /// Why the last attempt to put it in place failed.
+    pub failed: Option<Failure>,
+}
+
+/// An error, to be told by another process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    refused: bool,
+    why: String,
+    next: String,
+}
+
+impl Failure {
+    fn of(error: &Error) -> Failure {
+        let text = error.to_string();
+        let (why, next) = text.split_once(" -> ").unwrap_or((&text, ""));
+        Failure { refused: matches!(error, Error::Refused { .. }), why: why.to_owned(), next: next.to_owned() }
+    }
+
+    fn error(self) -> Error {
+        let Failure { refused, why, next } = self;
+        if refused {
+            return Error::Refused { why, next };
+        }
+        let why = if next.is_empty() { why } else { format!("{why} ({next})") };
+        Error::Failed { why, next: "then plug the stick in again, or run: sudo toolmaster recover" }
+    }
+}
+
+/// `.toolmaster/recovery`.
+struct Place {
+    state: Dir,
+    dir: Dir,
+}
+
+impl Place {
+    /// Where one is under way, or was.
+    fn find(server: &Server) -> Result<Option<Place>> {
+        let Some(state) = &server.state else { return Ok(None) };
+        let Some(dir) = state.sub(PLACE)? else { return Ok(None) };
+        Ok(Some(Place { state: state.again()?, dir }))
+    }
+
+    fn make(server: &Server) -> Result<Place> {
+        if let Some(state) = &server.state {
+            state.make_new(PLACE, 0o700)?;
+        }
+        Place::find(server)?.ok_or_else(|| Error::Failed {
+            why: "the server has no .toolmaster".to_owned(),
+            next: "sudo toolmaster provision",
+        })
+    }
+
+    /// How far it has come; none before all is staged. A damaged one counts as none: what is staged is brought anew.
+    fn record(&self) -> Result<Option<Record>> {
+        let Some((file, _)) = self.dir.read_if_there(RECORD)? else { return Ok(None) };
+        Ok(serde_json::from_reader(std::io::Read::take(file, MAX_RECORD)).ok())
+    }
+
+    fn save(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record).map_err(|error| Error::io("write", &self.dir.path_of(RECORD), error))?;
+        atomic::write(&self.dir, RECORD, &text, 0o600)
+    }
+
+    fn staged(&self) -> Result<Dir> {
+        self.dir.sub(STAGED)?.ok_or_else(|| Error::io("open", &self.dir.path_of(STAGED), std::io::ErrorKind::NotFound))
+    }
+
+    /// Removes what is staged; the record first, which vouches for it.
+    fn clear(&self) -> Result<()> {
+        self.dir.remove(RECORD)?;
+        self.dir.sync()?;
+        remove::tree(&self.dir, STAGED)
+    }
+
+    /// It is over, or did not come to anything: nothing of it stays.
+    fn end(&self) -> Result<()> {
+        self.clear()?;
+        self.state.remove_dir(PLACE).map(drop)
+    }
+}
+
+/// Held by whoever stages or applies.
+fn lock(server: &Server) -> Result<Option<Lock>> {
+    server.state.as_ref().map(|state| Lock::file(state, LOCK)).transpose()
+}
+
+/// The recovery that is under way, and how far it has come; none before all is staged.
+fn under_way(server: &Server) -> Result<Option<(Place, Record)>> {
+    let Some(place) = Place::find(server)? else { return Ok(None) };
+    Ok(place.record()?.map(|record| (place, record)))
+}
+
+/// Says, for `status`, of a recovery that is half done.
+///
+/// # Errors
+/// `Io`.
+pub fn is_half_done(server: &Server) -> Result<bool> {
+    Ok(under_way(server)?.is_some_and(|(_, record)| record.phase != Phase::Applied))
+}

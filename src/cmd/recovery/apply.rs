@@ -1,0 +1,153 @@
+//! Puts what is staged in its place: the database, the settings, the datasets, the clock's record, the server's id. It needs no
+//! stick, and each step can be done again.
+
+use log::{info, warn};
+
+use super::held::{self, holds};
+use super::settings;
+use super::{Failure, Phase, Place, Record};
+use crate::cmd::Env;
+use crate::dataset::Dataset;
+use crate::dataset::server::Server;
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Kind, set_owner_mode};
+use crate::os::postgres::Client;
+use crate::snapshot::{client, dump, load};
+use crate::tree::walk::{Step, Walk};
+
+/// Finishes a recovery that was staged, whoever runs it; nothing to do if all is in its place already.
+///
+/// # Errors
+/// `NoSource` if none was begun; `Refused` if the server has come to hold data; those of the database; `Io`.
+pub fn apply(env: &Env) -> Result<Record> {
+    let none = || Error::NoSource {
+        why: "no recovery has been begun on this server".to_owned(),
+        next: "plug in a TM-BACKUP stick with a file RESTORE on it",
+    };
+    let server = Server::open(&env.settings, false)?;
+    let _lock = super::lock(&server)?;
+    let (place, mut record) = super::under_way(&server)?.ok_or_else(none)?;
+    if record.phase == Phase::Applied {
+        return Ok(record);
+    }
+    let _datasets = [server.lock(Dataset::Master)?, server.lock(Dataset::Docviewer)?];
+    // No snapshot is taken of what is half there.
+    let _snapshots = server.lock_snapshots()?;
+    record.failed = None;
+    place.save(&record)?;
+    let done = put_in_place(env, &server, &place, &mut record);
+    if let Err(error) = &done {
+        record.failed = Some(Failure::of(error));
+        if let Err(more) = place.save(&record) {
+            warn!("{more}");
+        }
+    }
+    done.map(|()| record)
+}
+
+fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record) -> Result<()> {
+    let staged = place.staged()?;
+    if record.phase == Phase::Staged {
+        held::files(server)?;
+        load_database(env, &staged, record)?;
+        record.phase = Phase::Loaded;
+        place.save(record)?;
+    }
+    settings::bring_back(env, &staged)?;
+    for dataset in Dataset::ALL {
+        if let Some(ino) = record.inodes.get(dataset.name()) {
+            put_dataset(server, &staged, dataset, *ino)?;
+        }
+    }
+    // A later clock than this is not asked for, an earlier one is not believed.
+    if let Some(taken) = record.taken {
+        server.note_seen(taken)?;
+    }
+    if let Some(id) = &record.server {
+        server.set_id(id)?;
+        info!("this server is {id} now");
+    }
+    record.phase = Phase::Applied;
+    place.save(record)
+}
+
+/// Loads the dump, whole or not at all. A run that was cut off after that finds it there.
+fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
+    const NAME: &[u8] = b"pg_dump.sql";
+    let db = staged.sub(b"db")?.filter(|db| db.look(NAME).is_ok_and(|entry| entry.is_some()));
+    let Some(db) = db else {
+        warn!("the archive holds no db/pg_dump.sql: the database stays as it is");
+        return Ok(());
+    };
+    let uri = client::database(&env.settings, None)?;
+    // At the first start the database may take its time.
+    if std::env::var_os("INVOCATION_ID").is_some() {
+        Client::psql(&uri)?.wait()?;
+    }
+    let shown = db.shown(NAME);
+    if !load::is_empty(&uri)? {
+        if !load::holds(&uri, db.read(NAME)?.0, &shown)? {
+            return Err(holds(&format!("the database {} is not empty", uri.database())));
+        }
+        info!("database {}: a run that was cut off had loaded it", uri.database());
+        record.tables = u64::try_from(load::summary(&uri)?.tables.len()).unwrap_or_default();
+        return Ok(());
+    }
+    let contents = load::load(&uri, db.read(NAME)?.0, &shown, dump::LIMIT)?;
+    record.tables = u64::try_from(contents.tables.len()).unwrap_or_default();
+    info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, contents.rows());
+    Ok(())
+}
+
+/// Exchanges a dataset's empty directory with the staged one. What lies under the staged name has another inode afterwards: that is
+/// how a run that was cut off knows, whatever became of the live one since.
+fn put_dataset(server: &Server, staged: &Dir, dataset: Dataset, ino: u64) -> Result<()> {
+    let name = dataset.name().as_bytes();
+    let Some(new) = staged.sub(name)? else { return Ok(()) };
+    if new.entry()?.ino != ino {
+        return Ok(());
+    }
+    let (parent, live_name) = server.place(dataset);
+    if let Some(live) = server.dataset(dataset)? {
+        held::in_dataset(&live)?;
+        let live = live.entry()?;
+        own(&new, live.owner, live.mode)?;
+        new.sync_all()?;
+        staged.exchange(name, parent, live_name)?;
+    } else {
+        own(&new, server.owner()?, 0o755)?;
+        new.sync_all()?;
+        staged.rename_new(name, parent, live_name)?;
+    }
+    parent.sync()?;
+    staged.sync()?;
+    info!("{}: in its place", dataset.name());
+    Ok(())
+}
+
+/// Gives a staged dataset to the owner of the place that it gets, as an ingest does.
+fn own(dataset: &Dir, owner: (u32, u32), mode: u32) -> Result<()> {
+    dataset.set_owner_mode(Some(owner), mode & 0o777)?;
+    // As which all of it came out of the archive.
+    if owner == (0, 0) {
+        return Ok(());
+    }
+    let mut walk = Walk::new(Some(dataset), None)?;
+    while let Some(step) = walk.step()? {
+        let Some(dir) = walk.left() else { continue };
+        match step {
+            Step::Enter { left: Some(entry), .. } => {
+                if let Some(sub) = dir.sub(walk.name())? {
+                    sub.set_owner_mode(Some(owner), entry.mode & 0o777)?;
+                }
+            }
+            Step::File { left: Some(entry), .. } if entry.kind == Kind::File => {
+                let (file, _) = dir.read(walk.name())?;
+                set_owner_mode(&file, Some(owner), entry.mode & 0o777)
+                    .map_err(|error| Error::io("set the owner of", &dir.path_of(walk.name()), error))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! The stick's side of a recovery: the consent, what is told on the stick, and that it happens once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use log::{info, warn};
+use serde_json::json;
+
+use super::{Phase, Place, Record, apply, held, stage};
+use crate::cmd::receipt::{self, Facts};
+use crate::cmd::{Env, Report, open_stick};
+use crate::dataset::server::Server;
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::systemd;
+use crate::snapshot::shelf;
+use crate::stick::chain::{Probed, Stick, WritableStick};
+use crate::stick::role::Role;
+use crate::text::Shown;
+
+/// The file by which an operator consents, in capitals or not; Windows hides the ending that Notepad adds.
+const CONSENT: [&[u8]; 2] = [b"RESTORE", b"RESTORE.txt"];
+/// What it is called once that has been done.
+const DONE: &str = "RESTORE-done";
+/// What puts it in place: it reaches the database and /etc, which a stick's job does not.
+const UNIT: &str = "tool-recover.service";
+/// The unit's own limit, and a little.
+const LIMIT: Duration = Duration::from_secs(5 * 3600 + 60);
+
+/// What a TM-BACKUP stick is there for.
+pub enum Visit {
+    /// A backup.
+    Backup(Stick),
+    /// The server was recovered from it; in a dry run it would be. The stick is released.
+    Recovery(Record),
+}
+
+/// Opens the stick, and recovers the server from it if the operator consents to that on it.
+///
+/// # Errors
+/// Those of [`open_stick`]. Else the server is as it was, or the next visit goes on.
+pub fn visit(device: Option<&Path>, env: &Env, server: &Server, dry_run: bool, report: &mut Report) -> Result<Visit> {
+    if let Some(stick) = unsigned(device, env, server, report)? {
+        return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
+    }
+    let stick = open_stick(device, Role::Backup, env, report)?;
+    if !consents(stick.root())?.is_empty() {
+        return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
+    }
+    if !dry_run
+        && let Some((place, record)) = super::under_way(server)?
+        && is_done_with(&record, &stick)
+    {
+        // The power failed just after the consent was taken back.
+        place.end()?;
+    }
+    Ok(Visit::Backup(stick))
+}
+
+/// A stick with a consent, where only enrolled ones are taken: a new server has signed none yet, so it is not asked
+/// for a signature as long as the server holds nothing.
+fn unsigned(device: Option<&Path>, env: &Env, server: &Server, report: &mut Report) -> Result<Option<Stick>> {
+    let begun = super::under_way(server)?.is_some();
+    let Some(device) = device.filter(|_| env.settings.require_enrolled) else { return Ok(None) };
+    if !begun && held::check(server, env).is_err() {
+        return Ok(None);
+    }
+    report.device = Some(device.to_owned());
+    let probed = Probed::open(device, &env.settings, env.clock)?;
+    let stick = probed.not_enrolled_yet().mount(Role::Backup, &env.settings)?.prove()?;
+    if consents(stick.root())?.is_empty() {
+        stick.release()?;
+        return Ok(None);
+    }
+    report.stick = Some((stick.superblock().label.to_string(), stick.superblock().uuid.to_string()));
+    Ok(Some(stick))
+}
+
+fn is_done_with(record: &Record, stick: &Stick) -> bool {
+    record.phase == Phase::Applied && *record.uuid == *stick.superblock().uuid
+}
+
+/// The files by which the operator consents. A directory or a link of that name is none: no Notepad
+/// makes one.
+fn consents(root: &Dir) -> Result<Vec<Vec<u8>>> {
+    let mut found = Vec::new();
+    for name in root.names()?.iter().filter(|name| CONSENT.iter().any(|known| name.eq_ignore_ascii_case(known))) {
+        match root.look(name)? {
+            Some(Entry { kind: Kind::File, .. }) => found.push(name.to_vec()),
+            _ => warn!("{} is no file, so it is no consent to restore", root.shown(name)),
+        }
+    }
+    Ok(found)
+}
+
+fn recover(env: &Env, server: &Server, stick: Stick, dry_run: bool, report: &mut Report) -> Result<Record> {
+    report.becomes("recover");
+    if dry_run {
+        let planned = plan(env, server, &stick);
+        return planned.and_then(|record| stick.release().map(|()| record));
+    }
+    // Once means that the consent can be taken back.
+    if let Err(error) = stick.check_writable() {
+        stick.release()?;
+        return Err(error);
+    }
+    let done = bring(env, server, &stick);
+    tell(report, &done);
+    end(env, server, stick, report, done)
+}
+
+fn plan(env: &Env, server: &Server, stick: &Stick) -> Result<Record> {
+    held::check(server, env)?;
+    let archive = shelf::newest(stick.root())?.ok_or_else(stage::none)?;
+    info!("plan: verify {archive} and make this server the one that wrote it");
+    Ok(Record { archive, ..Record::default() })
+}
+
+/// Stages the archive, unless an earlier visit came further, and has it put in its place.
+fn bring(env: &Env, server: &Server, stick: &Stick) -> Result<Record> {
+    let uuid = stick.superblock().uuid.as_str();
+    let lock = super::lock(server)?;
+    match super::under_way(server)? {
+        Some((_, record)) if record.phase != Phase::Staged && record.uuid == uuid => {
+            info!("going on with the recovery from {}", Shown(record.archive.as_bytes()));
+        }
+        Some((_, Record { phase: Phase::Loaded, uuid, archive, .. })) => {
+            return Err(Error::Refused {
+                why: format!(
+                    "a recovery from another stick ({}, {}) is half done",
+                    Shown(uuid.as_bytes()),
+                    Shown(archive.as_bytes())
+                ),
+                next: "plug that one in again, or finish it without: sudo toolmaster recover".to_owned(),
+            });
+        }
+        _ => {
+            held::check(server, env)?;
+            stage::stage(&Place::make(server)?, stick)?;
+        }
+    }
+    drop(lock);
+    let record = if systemd::is_unit() { apply_in_unit(server)? } else { apply(env)? };
+    if record.uuid == uuid {
+        return Ok(record);
+    }
+    // Two sticks with a consent at once: the other came first.
+    Err(held::holds(&format!(
+        "{} of another stick ({})",
+        Shown(record.archive.as_bytes()),
+        Shown(record.uuid.as_bytes())
+    )))
+}
+
+/// Has it put in its place where the database and /etc are within reach. A stick that is pulled meanwhile does not stop that.
+fn apply_in_unit(server: &Server) -> Result<Record> {
+    info!("putting it in its place: {UNIT}");
+    let started = systemd::start_and_wait(UNIT, LIMIT, "journalctl -t tool-recover says why");
+    let record = super::under_way(server)?.map(|(_, record)| record);
+    match (record, started) {
+        (Some(record), _) if record.phase == Phase::Applied => Ok(record),
+        (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
+        (Some(Record { failed: Some(failure), .. }), _) => Err(failure.error()),
+        (_, Err(error)) => Err(error),
+        _ => Err(Error::Failed {
+            why: format!("{UNIT} ended before all was in its place"),
+            next: "plug the stick in again, or run: sudo toolmaster recover",
+        }),
+    }
+}
+
+/// For the run's record and the stick's receipt.
+fn tell(report: &mut Report, done: &Result<Record>) {
+    match done {
+        Ok(record) => {
+            report.bytes = record.bytes;
+            let told = json!({
+                "outcome": "restored", "name": record.archive, "files": record.files, "bytes": record.bytes, "tables": record.tables,
+            });
+            report.datasets.insert("archive".to_owned(), told);
+            for name in &record.damaged {
+                let told = json!({"outcome": "damaged", "name": name});
+                report.datasets.insert(format!("damaged {name}"), told);
+            }
+        }
+        Err(error @ Error::Refused { .. }) => {
+            let told = json!({"outcome": "not restored", "reason": error.to_string()});
+            report.datasets.insert("archive".to_owned(), told);
+        }
+        Err(_) => {}
+    }
+}
+
+/// Takes the consent back if all is done, leaves the receipt, unmounts.
+fn end(env: &Env, server: &Server, stick: Stick, report: &Report, done: Result<Record>) -> Result<Record> {
+    // A stick that was pulled: the next visit goes on.
+    if let Err(gone) = stick.check_present() {
+        return Err(done.err().unwrap_or(gone));
+    }
+    // What is on it is nowhere else until all of it is here, so nothing of it is repaired before.
+    let stick = match stick.writable(done.is_ok()) {
+        Ok(stick) => stick,
+        Err(error) => return Err(done.err().unwrap_or(error)),
+    };
+    let taken_back = match &done {
+        Ok(_) => take_back(&stick),
+        Err(_) => Ok(()),
+    };
+    if done.is_ok()
+        && taken_back.is_ok()
+        && let Some(place) = Place::find(server)?
+    {
+        let _lock = super::lock(server)?;
+        place.end()?;
+    }
+    // It has another id now.
+    let after = Server::open(&env.settings, false)?;
+    let error = done.as_ref().err().or(taken_back.as_ref().err());
+    let facts = Facts { server: &after.id, believed: after.belief(env.clock)?.believed, error };
+    match stick.temp() {
+        Ok(temp) => receipt::leave(&stick, &temp, env, report, facts),
+        Err(more) => warn!("{more}"),
+    }
+    let ended = stick.end_temp().and(stick.release());
+    match done {
+        Ok(record) => taken_back.and(ended).map(|()| record),
+        Err(error) => {
+            if let Err(more) = ended {
+                warn!("{more}");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Gives each consent another name: from then on the stick takes backups again, and restores nothing.
+fn take_back(stick: &WritableStick) -> Result<()> {
+    let root = stick.stick().root();
+    for name in consents(root)? {
+        let mut free = (1..).map(|number| match number {
+            1 => format!("{DONE}.txt"),
+            _ => format!("{DONE}-{number}.txt"),
+        });
+        let free = free.find(|free| root.look(free.as_bytes()).is_ok_and(|there| there.is_none()));
+        let Some(free) = free else { continue };
+        root.rename(&name, root, free.as_bytes())?;
+        info!("{} on the stick is called {free} now: it restores nothing any more", Shown(&name));
+    }
+    root.sync()?;
+    root.sync_all()
+}

@@ -1,0 +1,381 @@
+//! A dead server replaced by its backup stick: the new one holds every file and every table of the old one, once, with the
+//! operator's consent, and never a server that holds anything.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+
+use common::recovery::{all_of, archives_of, backed_up, consent, files, fresh, id};
+use common::site::{Site, archives, done, shell};
+use common::{Call, Run, Stick, Tree, ago, assert_unchanged};
+
+fn plug<'a>(site: &'a Site, stick: &Stick) -> Call<'a> {
+    site.call(&["backup", "--device", stick.device()])
+}
+
+fn recovers(site: &Site, stick: &Stick) -> Run {
+    done(plug(site, stick), "recovery completed archive=")
+}
+
+fn receipt(stick: &Stick) -> String {
+    stick.read(|root| root.text("RESULT.txt"))
+}
+
+/// Nothing of a recovery is left, on the server and on the stick.
+fn assert_over(site: &Site, stick: &Stick) {
+    assert!(!site.server.tree().has(".toolmaster/recovery"));
+    stick.read(|root| {
+        assert!(root.has("RESTORE-done.txt") && !root.has("RESTORE"), "{}", root.snapshot());
+        assert!(!root.has(".toolmaster/tmp"));
+    });
+}
+
+#[test]
+fn a_fresh_server_becomes_the_old_one_once() {
+    let (old, new) = (backed_up(), fresh());
+    let stick = &old.stick;
+    // A stick without the consent restores nothing, and a new server's backup does not go to it.
+    new.call(&["snapshot"]).finish().ended(0);
+    let before = archives_of(stick);
+    plug(&new, stick).fails(3);
+    assert!(new.server.master().files().is_empty());
+
+    consent(stick);
+    let own = id(&new.server);
+    let run = recovers(&new, stick);
+    assert_unchanged(&all_of(&old), &all_of(&new));
+    assert_ne!(own, id(&new.server));
+    assert_unchanged(&before, &archives_of(stick));
+    assert_over(&new, stick);
+    assert_eq!((&run.job["job"], &run.job["result"]), (&"recover".into(), &"done".into()), "{run}");
+    let text = receipt(stick);
+    let archive = old.archive().1;
+    for line in [
+        "RaspberryPiServer の結果: 完了",
+        "作業: サーバー交換",
+        &format!("{archive} からサーバを元に戻しました。ファイル "),
+        &format!("({})", id(&old.server).trim()),
+        "RUNBOOK の「サーバー交換」の続き",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+
+    // Put in again it takes a backup, of what the server holds then.
+    new.server.master().file("new.csv", "later", ago(1));
+    new.snapshot();
+    let run = done(plug(&new, stick), "backup export completed archive=");
+    assert!(!run.stderr.contains("recover"), "{run}");
+    assert_eq!(new.server.master().text("new.csv"), "later");
+    assert!(receipt(stick).contains("作業: バックアップ"));
+}
+
+#[test]
+fn consent_is_a_file_of_that_name() {
+    let old = backed_up();
+    for name in ["RESTORE", "restore", "Restore.TXT", "RESTORE.txt"] {
+        let (new, stick) = (fresh(), old.stick.copy());
+        stick.edit(|root| {
+            root.file(name, "はい", ago(5)).file("RESTORE-done.txt", "before", ago(5));
+        });
+        recovers(&new, &stick);
+        assert_unchanged(&files(&old.server), &files(&new.server));
+        stick.read(|root| {
+            assert!(!root.has(name), "{name}");
+            assert_eq!(root.text("RESTORE-done.txt") + &root.text("RESTORE-done-2.txt"), "beforeはい");
+        });
+    }
+    let new = fresh();
+    for make in [
+        (|root: &Tree| drop(root.dir("RESTORE"))) as fn(&Tree),
+        |root| drop(root.file("RESTORE/RESTORE", "", ago(5))),
+        |root| drop(root.link("RESTORE", ".toolmaster/role")),
+        |root| drop(root.link("restore.txt", "/etc/hostname")),
+        |root| {
+            drop(root.file("RESTORE.md", "", ago(5)).file("RESTORE-done.txt", "", ago(5)).file(
+                "RESTORE.txt.bak",
+                "",
+                ago(5),
+            ))
+        },
+        |root| drop(root.file("docs/RESTORE", "", ago(5))),
+    ] {
+        let stick = old.stick.copy();
+        stick.edit(make);
+        let before = stick.read(Tree::snapshot);
+        // Another server's stick, and nothing to back up.
+        let run = plug(&new, &stick).finish();
+        assert_ne!(run.code, Some(0), "{run}");
+        assert!(new.server.master().files().is_empty() && !run.stderr.contains("verifying"), "{run}");
+        assert_eq!(stick.read(Tree::snapshot), before);
+    }
+}
+
+#[test]
+fn a_server_that_holds_anything_is_never_made_another() {
+    let old = backed_up();
+    type Fill = fn(&Site);
+    let cases: [(&str, Fill); 5] = [
+        ("there are files in ", |site| drop(site.server.master().file("own.csv", "own", ago(50)))),
+        ("there are files in ", |site| drop(site.server.docviewer().file("a/b.pdf", "", ago(50)))),
+        ("keeps data of before", |site| {
+            drop(site.server.tree().file("undo/2026-01-31_023000/master/a.csv", "a", ago(50)))
+        }),
+        ("there is the snapshot ", |site| {
+            site.server.master().file("own.csv", "own", ago(50));
+            site.snapshot();
+            site.server.master().remove("own.csv");
+        }),
+        ("is not empty", |site| drop(site.database.psql("CREATE TABLE own (a int)"))),
+    ];
+    for (why, fill) in cases {
+        let (new, stick) = (fresh(), old.stick.copy());
+        fill(&new);
+        consent(&stick);
+        let before = (
+            archives_of(&stick),
+            files(&new.server),
+            new.database.psql("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"),
+        );
+        let run = plug(&new, &stick).fails(2);
+        let line = "this server holds data already, so nothing was restored: ";
+        assert!(run.stderr.contains(line) && run.stderr.contains(why), "{why}: {run}");
+        let text = receipt(&stick);
+        assert!(text.contains("の結果: 失敗") && text.contains(&format!("サーバには戻していません: {line}")), "{text}");
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+        let after = (
+            archives_of(&stick),
+            files(&new.server),
+            new.database.psql("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"),
+        );
+        assert_eq!(before, after, "{why}");
+        assert_ne!(id(&new.server), id(&old.server));
+        assert!(stick.read(|root| root.has("RESTORE") && !root.has("RESTORE-done.txt")));
+        assert!(!new.server.tree().has("restored-settings"));
+    }
+    // The old server itself, with the consent left in.
+    consent(&old.stick);
+    let before = all_of(&old);
+    plug(&old, &old.stick).fails(2);
+    assert_unchanged(&before, &all_of(&old));
+}
+
+#[test]
+fn a_server_with_nothing_but_droppings_and_empty_snapshots_is_empty() {
+    let (old, new) = (backed_up(), fresh());
+    new.server.master().file("meta.json", "{\"updated_at\": 1700000000}", ago(50)).file("Thumbs.db", "x", ago(50));
+    new.server.docviewer().dir("empty/sub");
+    new.snapshot();
+    consent(&old.stick);
+    recovers(&new, &old.stick);
+    assert_unchanged(&all_of(&old), &all_of(&new));
+}
+
+/// A stick with an older and a newer archive, and the files that the older one holds.
+fn two_archives() -> (Site, String) {
+    let site = Site::new();
+    site.snapshot_of(2);
+    done(site.backup().clock("-2d"), "backup export completed");
+    let older = files(&site.server);
+    site.server.master().file("newer.csv", "newer", ago(5));
+    site.snapshot();
+    done(site.backup(), "backup export completed");
+    assert_eq!(site.stick.read(archives).len(), 2);
+    (site, older)
+}
+
+/// A bit in the middle of each of the archives is turned over.
+fn damage(stick: &Stick, names: &[String]) {
+    stick.edit(|root| {
+        for name in names {
+            let mut bytes = fs::read(root.path(name)).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+            fs::write(root.path(name), bytes).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_damaged_archive_gives_way_to_an_older_one() {
+    let (old, older) = two_archives();
+    let names = old.stick.read(archives);
+    damage(&old.stick, &names[1..]);
+    consent(&old.stick);
+    let new = fresh();
+    let run = recovers(&new, &old.stick);
+    assert!(run.stderr.contains(&format!("{} is not sound, so an older one is looked for", names[1])), "{run}");
+    assert_unchanged(&older, &files(&new.server));
+    assert_eq!(id(&old.server), id(&new.server));
+    let text = receipt(&old.stick);
+    assert!(text.contains(&format!("{} は壊れているので、使っていません", names[1])), "{text}");
+    assert!(text.contains(&format!("{} からサーバを元に戻しました", names[0])), "{text}");
+}
+
+#[test]
+fn without_a_sound_archive_nothing_is_restored() {
+    let (old, _) = two_archives();
+    damage(&old.stick, &old.stick.read(archives));
+    consent(&old.stick);
+    let new = fresh();
+    plug(&new, &old.stick).fails(2);
+    let empty = common::site::backup_stick(16);
+    consent(&empty);
+    plug(&new, &empty).fails(3);
+    assert!(new.server.master().files().is_empty() && !new.server.tree().has(".toolmaster/recovery"));
+    assert!(old.stick.read(|root| root.has("RESTORE")) && empty.read(|root| root.has("RESTORE")));
+    // Another stick may follow.
+    let good = backed_up();
+    consent(&good.stick);
+    recovers(&new, &good.stick);
+    assert_unchanged(&all_of(&good), &all_of(&new));
+}
+
+/// Kills it at every step that makes something durable, visible or gone; the next run, on what the stick holds then, finishes.
+#[test]
+fn killed_at_any_step_the_next_run_finishes() {
+    let old = backed_up();
+    consent(&old.stick);
+    let expected = all_of(&old);
+    let mut kills = 0;
+    for call in ["fsync", "syncfs", "renameat", "renameat2", "linkat", "unlinkat", "umount2"] {
+        for number in 1.. {
+            let (new, stick) = (fresh(), old.stick.copy());
+            if !killed_at(&new, &stick, call, number) {
+                break;
+            }
+            kills += 1;
+            let cut = stick.copy();
+            let step = format!("killed at {call} {number}");
+            let run = plug(&new, &cut).finish();
+            let last = run.stderr.lines().last().unwrap_or_default().to_owned();
+            // A kill after the consent was taken back leaves nothing to do: it is a stick for backups, and there is no snapshot yet.
+            let over = cut.read(|root| root.has("RESTORE-done.txt"));
+            assert!(over && (last.starts_with("recovery completed") || run.code == Some(3)), "{step}: {run}");
+            assert_unchanged(&expected, &all_of(&new));
+            assert!(!new.server.tree().has(".toolmaster/recovery") && !cut.read(|root| root.has("RESTORE")), "{step}");
+            new.snapshot();
+            done(plug(&new, &cut), "backup export completed archive=");
+        }
+    }
+    assert!(kills >= 20, "{kills}");
+}
+
+/// `false`: it came to its end before.
+fn killed_at(site: &Site, stick: &Stick, call: &str, number: usize) -> bool {
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=SIGKILL:when={number}"));
+    let strace = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let run = plug(site, stick).through(&strace).start().wait();
+    assert!(matches!(run.code, None | Some(0)), "{run}");
+    run.code.is_none()
+}
+
+/// Kills it at the exchange of the first dataset: the database is loaded.
+fn half_done(new: &Site, stick: &Stick) {
+    let before = stick.copy();
+    let found = (1..10).find(|number| {
+        killed_at(new, &before, "renameat2", *number);
+        let record = new.server.tree().sub(".toolmaster/recovery");
+        record.has("record.json") && record.text("record.json").contains("\"loaded\"")
+    });
+    assert!(found.is_some());
+}
+
+#[test]
+fn what_is_half_done_is_finished_without_the_stick_too_and_by_no_other() {
+    let (old, other, new) = (backed_up(), backed_up(), fresh());
+    consent(&old.stick);
+    consent(&other.stick);
+    half_done(&new, &old.stick);
+    let status = new.call(&["status"]).finish();
+    assert!(status.stdout.contains("サーバー交換が途中です"), "{status}");
+    let run = plug(&new, &other.stick).fails(2);
+    assert!(run.stderr.contains("a recovery from another stick (") && run.stderr.contains("is half done"), "{run}");
+    let run = new.call(&["recover"]).finish();
+    run.ended(0);
+    assert!(run.stderr.contains("is in its place"), "{run}");
+    assert_unchanged(&all_of(&old), &all_of(&new));
+    assert!(!new.call(&["status"]).finish().stdout.contains("サーバー交換が途中です"));
+    // The first stick's consent is still on it. It restores nothing over what was edited since.
+    new.server.master().file("a.csv", "edited since", ago(1));
+    recovers(&new, &old.stick);
+    assert_eq!(new.server.master().text("a.csv"), "edited since");
+    assert_over(&new, &old.stick);
+    plug(&new, &other.stick).fails(2);
+    new.call(&["recover"]).fails(3);
+}
+
+#[test]
+fn a_database_that_is_down_is_told_on_the_stick_and_the_next_visit_goes_on() {
+    let (old, new) = (backed_up(), fresh());
+    consent(&old.stick);
+    let down = "postgresql://nobody@127.0.0.1:9/none";
+    plug(&new, &old.stick).var("PG_URI", down).fails(1);
+    assert!(receipt(&old.stick).contains("失敗しました: ") && receipt(&old.stick).contains("Connection refused"));
+    assert!(new.server.master().files().is_empty());
+    recovers(&new, &old.stick);
+    assert_unchanged(&all_of(&old), &all_of(&new));
+    assert_over(&new, &old.stick);
+}
+
+#[test]
+fn enrolment_is_not_asked_of_a_consent_on_an_empty_server() {
+    let (old, new) = (backed_up(), fresh());
+    let before = old.stick.bytes();
+    let strict = |stick: &Stick| plug(&new, stick).var("REQUIRE_ENROLLED", "1");
+    let line = format!("validation failed for {}: it is not enrolled", old.stick.device());
+    assert!(strict(&old.stick).fails(2).stderr.contains(&line));
+    assert!(old.stick.bytes() == before);
+    consent(&old.stick);
+    let with_consent = old.stick.copy();
+    done(strict(&old.stick), "recovery completed archive=");
+    assert_unchanged(&all_of(&old), &all_of(&new));
+    // A server with data asks for it again, and writes nothing to a stick that is not enrolled.
+    let before = with_consent.bytes();
+    assert!(strict(&with_consent).fails(2).stderr.contains("it is not enrolled"));
+    assert!(with_consent.bytes() == before);
+}
+
+#[test]
+fn a_dry_run_and_a_write_protected_stick_change_nothing() {
+    let (old, new) = (backed_up(), fresh());
+    consent(&old.stick);
+    let before = (old.stick.bytes(), new.server.tree().snapshot());
+    let run = done(plug(&new, &old.stick).flag("--dry-run"), "recovery completed archive=");
+    assert!(run.plan()[0].starts_with(&format!("verify {}", old.archive().1)), "{run}");
+    assert!((old.stick.bytes(), new.server.tree().snapshot()) == before);
+    let locked = old.stick.write_protected();
+    assert!(plug(&new, &locked).fails(2).stderr.contains("is write-protected"));
+    assert!(new.server.master().files().is_empty() && !new.server.tree().has(".toolmaster/recovery"));
+}
+
+/// Made with stock tools, as the original system did it: no manifest, no server's id.
+#[test]
+fn an_archive_of_the_original_system_is_taken_with_a_warning() {
+    let (old, new) = (backed_up(), fresh());
+    let (_dir, root) = old.unpacked();
+    fs::remove_file(root.join("manifest.json")).unwrap();
+    fs::remove_dir_all(root.join("settings")).unwrap();
+    shell(&root, "tar --zstd -cf ../old.tar.zst *");
+    let stick = common::site::backup_stick(64);
+    let bytes = fs::read(root.join("../old.tar.zst")).unwrap();
+    stick.edit(|root| drop(root.file("2026-01-31_full.tar.zst", &bytes, ago(5)).file("RESTORE", "", ago(5))));
+    new.call(&["snapshot"]).finish();
+    let own = id(&new.server);
+    let run = recovers(&new, &stick);
+    assert!(run.stderr.contains("has no manifest"), "{run}");
+    assert_eq!((files(&old.server), own), (files(&new.server), id(&new.server)));
+    assert_eq!(old.database.psql(common::factory::CONTENT), new.database.psql(common::factory::CONTENT));
+}
+
+/// The old server's clock was right once: the new one's is not believed before that.
+#[test]
+fn time_does_not_go_back_with_a_new_server() {
+    let (old, new) = (backed_up(), fresh());
+    consent(&old.stick);
+    done(plug(&new, &old.stick).clock("-400d"), "recovery completed archive=");
+    let status = new.call(&["status"]).clock("-399d").finish();
+    assert!(status.stdout.contains("は信じられません"), "{status}");
+    assert!(!new.call(&["status"]).finish().stdout.contains("は信じられません"));
+}
