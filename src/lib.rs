@@ -55,6 +55,8 @@ enum Command {
     Snapshot(cmd::snapshot::Args),
     Restore(cmd::restore::Args),
     Recover(cmd::recover::Args),
+    ExportIdentity(cmd::identity::Export),
+    ImportIdentity(cmd::identity::Import),
     Stick(cmd::stick::Args),
     Clock(cmd::clock::Args),
     Led(cmd::led::Args),
@@ -161,6 +163,8 @@ fn run(command: &Command) -> u8 {
         Command::Recover(_) => ("tool-recover", Some("usb_backup.log")),
         Command::Stick(_)
         | Command::Clock(_)
+        | Command::ExportIdentity(_)
+        | Command::ImportIdentity(_)
         | Command::Led(_)
         | Command::Log(_)
         | Command::Notify(_)
@@ -185,6 +189,8 @@ fn run(command: &Command) -> u8 {
         Command::Snapshot(args) => cmd::snapshot::run(args, &env),
         Command::Restore(args) => cmd::restore::run(args, &env),
         Command::Recover(args) => cmd::recover::run(args, &env),
+        Command::ExportIdentity(args) => cmd::identity::export(args, &env),
+        Command::ImportIdentity(args) => cmd::identity::import(args, &env),
         Command::Stick(args) => cmd::stick::run(args, &env),
         Command::Clock(args) => cmd::clock::run(args, &env),
         Command::Led(args) => cmd::led::run(args, &env),

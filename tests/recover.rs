@@ -39,7 +39,7 @@ fn a_fresh_server_becomes_the_old_one_once() {
     // A stick without the consent restores nothing, and a new server's backup does not go to it.
     new.call(&["snapshot"]).finish().ended(0);
     let before = archives_of(stick);
-    plug(&new, stick).fails(3);
+    plug(&new, stick).fails(2);
     assert!(new.server.master().files().is_empty());
 
     consent(stick);
@@ -232,15 +232,17 @@ fn without_a_sound_archive_nothing_is_restored() {
     assert_unchanged(&all_of(&good), &all_of(&new));
 }
 
-/// Kills it at every step that makes something durable, visible or gone; the next run, on what the stick holds then, finishes.
+/// Kills it at steps that make something durable, visible or gone: at each with `FAULTS_ALL`, else at every fourth of a kind. The
+/// next run, on what the stick holds then, finishes.
 #[test]
 fn killed_at_any_step_the_next_run_finishes() {
     let old = backed_up();
     consent(&old.stick);
     let expected = all_of(&old);
+    let step = if std::env::var_os("FAULTS_ALL").is_some() { 1 } else { 4 };
     let mut kills = 0;
     for call in ["fsync", "syncfs", "renameat", "renameat2", "linkat", "unlinkat", "umount2"] {
-        for number in 1.. {
+        for number in (1..).step_by(step) {
             let (new, stick) = (fresh(), old.stick.copy());
             if !killed_at(&new, &stick, call, number) {
                 break;
@@ -254,12 +256,14 @@ fn killed_at_any_step_the_next_run_finishes() {
             let over = cut.read(|root| root.has("RESTORE-done.txt"));
             assert!(over && (last.starts_with("recovery completed") || run.code == Some(3)), "{step}: {run}");
             assert_unchanged(&expected, &all_of(&new));
-            assert!(!new.server.tree().has(".toolmaster/recovery") && !cut.read(|root| root.has("RESTORE")), "{step}");
+            let left = new.server.tree().sub(".toolmaster/recovery").snapshot();
+            assert!(left.is_empty(), "{step}: {left}{run}");
+            cut.read(|root| assert!(!root.has("RESTORE"), "{step}: {}{run}", root.snapshot()));
             new.snapshot();
             done(plug(&new, &cut), "backup export completed archive=");
         }
     }
-    assert!(kills >= 20, "{kills}");
+    assert!(kills >= 12, "{kills}");
 }
 
 /// `false`: it came to its end before.

@@ -11,7 +11,7 @@ use std::path::Path;
 use argh::FromArgs;
 use log::{info, warn};
 
-use super::Env;
+use super::{Env, pi_zero_key};
 use crate::dataset::server::{PROVISIONED, Server};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, set_owner_mode};
@@ -65,6 +65,12 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     }
     make_password()?;
     mirror_settings()?;
+    // A server without it takes sticks all the same.
+    match pi_zero_key::make() {
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(error) => warn!("{error}"),
+        Ok(()) => {}
+    }
     // Its id is made by opening it.
     let server = Server::open(&env.settings, false)?;
     if server.set_provisioned()? {

@@ -22,7 +22,8 @@ mod stage;
 mod stick;
 
 pub use apply::apply;
-pub use held::holds_anything;
+pub use held::{check as refuse_held, holds_anything};
+pub use stage::is_id;
 pub use stick::{Visit, visit};
 
 use std::collections::BTreeMap;

@@ -15,10 +15,11 @@ use crate::os::{jobs, signal};
 use crate::text::Shown;
 
 /// The jobs' units, and what their lines in the journal are called.
-pub const JOBS: [(&str, &str); 6] = [
+pub const JOBS: [(&str, &str); 7] = [
     ("usb-ingest@*.service", "tool-ingest-sync"),
     ("usb-dist-export@*.service", "tool-dist-export"),
     ("usb-backup@*.service", "tool-backup-export"),
+    ("tool-recover.service", "tool-recover"),
     ("tool-snapshot.service", "tool-snapshot"),
     ("tool-restore-drill.service", "tool-restore-drill"),
     ("mirror-compare.service", "mirror_compare"),

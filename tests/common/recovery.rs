@@ -9,7 +9,7 @@ pub fn backed_up() -> Site {
     let site = Site::new();
     site.database.psql("DROP TABLE part_locations");
     site.database.psql(&schema(2000));
-    site.server.master().file("empty.csv", "", ago(500)).dir("no files/here");
+    site.server.master().file("empty.csv", "", ago(500)).dir("nothing/here");
     site.snapshot();
     done(site.backup(), "backup export completed");
     site

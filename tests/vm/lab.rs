@@ -20,7 +20,7 @@ pub const LOGIN: Duration = Duration::from_secs(420);
 pub const DISK: u64 = 16;
 
 /// The jobs' names in the journal, as journalctl takes them.
-pub const JOBS: &str = "-t tool-ingest-sync -t tool-dist-export -t tool-backup-export -t tool-snapshot";
+pub const JOBS: &str = "-t tool-ingest-sync -t tool-dist-export -t tool-backup-export -t tool-recover -t tool-snapshot";
 
 /// What the cases work with.
 pub struct Lab {

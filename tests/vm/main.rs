@@ -15,6 +15,7 @@ mod hands;
 mod lab;
 mod package;
 mod qemu;
+mod recover;
 mod replay;
 mod shell;
 mod signs;
@@ -67,14 +68,16 @@ fn main() -> ExitCode {
     let short = arguments.iter().any(|word| word == "--short");
     let show = arguments.iter().any(|word| word == "--show");
     let wanted: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
-    let cases: Vec<Case> = boot::first()
-        .into_iter()
-        .chain(sticks::cases())
-        .chain(signs::cases())
-        .chain(first::cases())
-        .chain(package::cases())
-        .chain(boot::last())
-        .collect();
+    let parts = [
+        boot::first(),
+        sticks::cases(),
+        signs::cases(),
+        first::cases(),
+        package::cases(),
+        recover::cases(),
+        boot::last(),
+    ];
+    let cases: Vec<Case> = parts.into_iter().flatten().collect();
     if arguments.iter().any(|word| word == "--list") {
         for case in &cases {
             println!("{}  {}", if case.short { "short" } else { "     " }, case.name);

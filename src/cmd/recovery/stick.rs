@@ -47,12 +47,8 @@ pub fn visit(device: Option<&Path>, env: &Env, server: &Server, dry_run: bool, r
     if !consents(stick.root())?.is_empty() {
         return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
     }
-    if !dry_run
-        && let Some((place, record)) = super::under_way(server)?
-        && is_done_with(&record, &stick)
-    {
-        // The power failed just after the consent was taken back.
-        place.end()?;
+    if !dry_run && Place::find(server)?.is_some() {
+        settle(server, &stick)?;
     }
     Ok(Visit::Backup(stick))
 }
@@ -76,8 +72,15 @@ fn unsigned(device: Option<&Path>, env: &Env, server: &Server, report: &mut Repo
     Ok(Some(stick))
 }
 
-fn is_done_with(record: &Record, stick: &Stick) -> bool {
-    record.phase == Phase::Applied && *record.uuid == *stick.superblock().uuid
+/// Removes what a run left that was cut off after it had taken the consent back, or while it staged.
+fn settle(server: &Server, stick: &Stick) -> Result<()> {
+    // Somebody may be at work there.
+    let _lock = super::lock(server)?;
+    let Some(place) = Place::find(server)? else { return Ok(()) };
+    match place.record()? {
+        Some(record) if record.phase != Phase::Applied || *record.uuid != *stick.superblock().uuid => Ok(()),
+        _ => place.end(),
+    }
 }
 
 /// The files by which the operator consents. A directory or a link of that name is none: no Notepad

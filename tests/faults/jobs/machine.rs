@@ -65,7 +65,11 @@ pub const PROVISION: Subject = Subject {
     stick: None,
     prepare: |_| samples(),
     reset: |_| {
-        for dir in ["/etc/toolmaster", "/etc/mirrorctl"].map(Path::new).into_iter().filter(|dir| dir.exists()) {
+        for dir in ["/etc/toolmaster", "/etc/mirrorctl", "/run/root/.ssh"]
+            .map(Path::new)
+            .into_iter()
+            .filter(|dir| dir.exists())
+        {
             std::fs::remove_dir_all(dir).unwrap();
         }
     },

@@ -1,0 +1,166 @@
+//! `export-identity` and `import-identity`: what makes a server this one and is in no backup, because it is secret. On a new machine
+//! it spares what else is to be done anew: the enrolment of every stick, the Pi Zero's `authorized_keys`, the warnings of every
+//! PC that knows the old server's ssh key.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use argh::FromArgs;
+use log::info;
+use serde::{Deserialize, Serialize};
+
+use super::{Env, pi_zero_key, recovery};
+use crate::dataset::server::Server;
+use crate::error::{Error, Result};
+use crate::os::atomic;
+use crate::os::dir::Dir;
+use crate::settings::STATE_DIR;
+use crate::text::{hex, unhex};
+
+/// What the file says of itself.
+const FORMAT: &str = "toolmaster identity 1";
+/// No such file is longer, bytes.
+const MAX: u64 = 1 << 20;
+/// No key is longer, bytes.
+const MAX_KEY: u64 = 64 * 1024;
+/// What sshd makes at its first start (ssh-keygen(1), `-A`).
+const HOST_KEYS: [&str; 6] = [
+    "ssh_host_ecdsa_key",
+    "ssh_host_ecdsa_key.pub",
+    "ssh_host_ed25519_key",
+    "ssh_host_ed25519_key.pub",
+    "ssh_host_rsa_key",
+    "ssh_host_rsa_key.pub",
+];
+/// Of what an import replaces.
+const BEFORE: &[u8] = b".before-import";
+
+/// Write the server's id and keys to a new file, for a safe.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "export-identity")]
+pub struct Export {
+    /// the new file
+    #[argh(positional)]
+    file: PathBuf,
+}
+
+/// Give this server the id and the keys of the server that exported them.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "import-identity")]
+pub struct Import {
+    /// the file that "toolmaster export-identity" wrote
+    #[argh(positional)]
+    file: PathBuf,
+}
+
+/// The file: JSON, for which no order of its members counts.
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    format: String,
+    server: String,
+    /// By the names below, hexadecimal.
+    keys: BTreeMap<String, String>,
+}
+
+/// Where each key is, by its name in the file, and its mode.
+fn places(env: &Env) -> Vec<(&'static str, PathBuf, u32)> {
+    let mode = |name: &str| if name.ends_with(".pub") || name == "known_hosts" { 0o644 } else { 0o600 };
+    let mut places = vec![("enroll-key", env.settings.server_root.join(STATE_DIR))];
+    places.extend(HOST_KEYS.map(|name| (name, PathBuf::from("/etc/ssh"))));
+    if let Some(ssh) = pi_zero_key::ssh_dir() {
+        places.extend([pi_zero_key::KEY, pi_zero_key::PUBLIC, "known_hosts"].map(|name| (name, ssh.clone())));
+    }
+    places.into_iter().map(|(name, dir)| (name, dir, mode(name))).collect()
+}
+
+/// Writes the file, readable for root alone.
+///
+/// # Errors
+/// `Refused` if something has that name, `Io`.
+pub fn export(args: &Export, env: &Env) -> Result<()> {
+    let server = Server::open(&env.settings, false)?;
+    let mut keys = BTreeMap::new();
+    for (name, dir, _) in places(env) {
+        let Some(dir) = Dir::open_if_there(&dir)? else { continue };
+        let Some((file, _)) = dir.read_if_there(name.as_bytes())? else { continue };
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_KEY).read_to_end(&mut bytes);
+        read.map_err(|source| Error::Unreadable { path: dir.shown(name.as_bytes()), source })?;
+        keys.insert(name.to_owned(), hex(&bytes));
+    }
+    let names: Vec<&str> = keys.keys().map(String::as_str).collect();
+    let names = names.join(", ");
+    let identity = Identity { format: FORMAT.to_owned(), server: server.id, keys };
+    let file = &args.file;
+    let text = serde_json::to_string_pretty(&identity).map_err(|error| Error::io("write", file, error))?;
+    write_new(file, format!("{text}\n").as_bytes())?;
+    info!("the server's id and its keys ({names}) are in {}: whoever has it is this server", file.display());
+    Ok(())
+}
+
+/// Nothing is written over, and a cut leaves nothing under the name.
+fn write_new(path: &Path, content: &[u8]) -> Result<()> {
+    let wrong = || Error::Usage(format!("{} is no file's name", path.display()));
+    let (parent, name) = (path.parent().ok_or_else(wrong)?, path.file_name().ok_or_else(wrong)?);
+    let dir = Dir::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    let name = name.as_encoded_bytes();
+    if dir.look(name)?.is_some() {
+        let next = "give a name that is free; nothing was written".to_owned();
+        return Err(Error::Refused { why: format!("{} is there already", path.display()), next });
+    }
+    let temp = [b".", name, b".tmp"].concat();
+    dir.remove(&temp)?;
+    let mut file = dir.create(&temp, 0o600)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    written.map_err(|error| Error::io("write", path, error))?;
+    dir.rename_new(&temp, &dir, name)?;
+    dir.sync()
+}
+
+/// Puts the keys where they belong and takes the id. What is replaced stays beside it.
+///
+/// # Errors
+/// `Refused` for another file, and on a server with another id that holds data; `Io`. Done again, it goes on.
+pub fn import(args: &Import, env: &Env) -> Result<()> {
+    let identity = read(&args.file)?;
+    let server = Server::open(&env.settings, false)?;
+    if server.id != identity.server {
+        recovery::refuse_held(&server, env)?;
+    }
+    for (name, dir, mode) in places(env) {
+        let Some(content) = identity.keys.get(name).and_then(|text| unhex(text)) else { continue };
+        if put(&Dir::made(&dir)?, name.as_bytes(), &content, mode)? {
+            info!("put in its place: {}", dir.join(name).display());
+        }
+    }
+    server.set_id(&identity.server)?;
+    info!("this server is {} now; its ssh keys count from the next start on", identity.server);
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Identity> {
+    let mut text = String::new();
+    let fail = |error| Error::io("read", path, error);
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(MAX).read_to_string(&mut text).map_err(fail)?;
+    let identity: Option<Identity> = serde_json::from_str(&text).ok();
+    identity.filter(|identity| identity.format == FORMAT && recovery::is_id(&identity.server)).ok_or_else(|| {
+        Error::Refused {
+            why: format!("{} is not what \"toolmaster export-identity\" writes, or not whole", path.display()),
+            next: "use the file from the safe; nothing was changed".to_owned(),
+        }
+    })
+}
+
+/// `false`: it was there already.
+fn put(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<bool> {
+    if std::fs::read(dir.path_of(name)).is_ok_and(|old| old == content) {
+        return Ok(false);
+    }
+    let before = [name, BEFORE].concat();
+    if dir.look(name)?.is_some() && dir.look(&before)?.is_none() {
+        dir.link(name, dir, &before)?;
+    }
+    atomic::write(dir, name, content, mode).map(|()| true)
+}

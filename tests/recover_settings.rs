@@ -1,0 +1,231 @@
+//! The old server's settings, its identity, and the key for the Pi Zero. `/etc` and root's home are this binary's own, and its
+//! tests share them: so there is one at a time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use common::recovery::{consent, fresh, id};
+use common::site::{Site, done};
+use common::{Run, Server, Tree, ago, tool};
+
+const DEFAULTS: &str = "/etc/default/toolmaster";
+const CONFIG: &str = "/etc/mirrorctl/config.json";
+const SSH: &str = "/run/root/.ssh";
+
+/// `/etc` and root's home as on a machine that was just installed, for one test at a time.
+fn machine() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for dir in ["/etc/toolmaster", "/etc/mirrorctl", SSH] {
+        let _ = fs::remove_dir_all(dir);
+    }
+    for dir in ["/etc/toolmaster", "/etc/mirrorctl", "/etc/default", "/etc/ssh"] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    fs::write(DEFAULTS, include_str!("../config/toolmaster.default")).unwrap();
+    fs::write(CONFIG, include_str!("../config/mirrorctl-config.sample.json")).unwrap();
+    fs::set_permissions(CONFIG, fs::Permissions::from_mode(0o640)).unwrap();
+    for name in ["default/toolmaster.before-restore"] {
+        let _ = fs::remove_file(Path::new("/etc").join(name));
+    }
+    one
+}
+
+fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn append(path: &str, text: &str) {
+    fs::write(path, fs::read_to_string(path).unwrap() + text).unwrap();
+}
+
+/// A server with settings of its own, and a backup of it.
+fn with_settings() -> Site {
+    let site = Site::new();
+    append(DEFAULTS, "SNAPSHOT_RETENTION_DAYS=30\nLED_NAMES=\"PWR ACT\"\nREQUIRE_ENROLLED=1\nUSB_LOG_DIR=/elsewhere\n");
+    append(DEFAULTS, "LD_PRELOAD=/evil.so\nPG_URI=postgresql://app@elsewhere/db\n");
+    let text = fs::read_to_string(CONFIG).unwrap();
+    fs::write(CONFIG, text.replace("pi-zero.local", "zero-7.local")).unwrap();
+    let etc = Tree::at("/etc/toolmaster");
+    etc.file("ingest.d/10-tell", "#!/bin/sh\ntouch /run/told\n", ago(60)).file("site.applied", "{}", ago(60));
+    etc.file("postgres-password", "s3cret\n", ago(60));
+    for (name, mode) in [("ingest.d/10-tell", 0o755), ("postgres-password", 0o600)] {
+        fs::set_permissions(etc.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    site.server.tree().file("docker-compose.yml", "services: {}\n", ago(60)).file(
+        ".toolmaster/enroll-key",
+        [7; 32],
+        ago(60),
+    );
+    site.snapshot();
+    done(site.backup(), "backup export completed");
+    consent(&site.stick);
+    site
+}
+
+fn recovers(new: &Site, old: &Site) -> Run {
+    done(new.call(&["backup", "--device", old.stick.device()]), "recovery completed archive=")
+}
+
+#[test]
+fn plain_settings_come_back_and_the_others_are_laid_aside() {
+    let _one = machine();
+    let old = with_settings();
+    drop(_one);
+    let _one = machine();
+    let new = fresh();
+    let run = recovers(&new, &old);
+    let text = fs::read_to_string(DEFAULTS).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    assert_eq!(lines, ["SNAPSHOT_RETENTION_DAYS=30", "LED_NAMES=\"PWR ACT\""], "{text}");
+    assert_eq!(
+        text.lines().count(),
+        include_str!("../config/toolmaster.default").lines().count(),
+        "in the lines' places"
+    );
+    let before = fs::read_to_string("/etc/default/toolmaster.before-restore").unwrap();
+    assert_eq!(before, include_str!("../config/toolmaster.default"));
+    for words in [
+        "REQUIRE_ENROLLED=1 is not brought back",
+        "USB_LOG_DIR stays as it is",
+        "LD_PRELOAD stays as it is",
+        "PG_URI stays",
+    ] {
+        assert!(run.stderr.contains(words), "{words}: {run}");
+    }
+    let config = fs::read_to_string(CONFIG).unwrap();
+    assert!(config.contains("zero-7.local") && mode(CONFIG) == 0o640, "{config}");
+    assert!(fs::read_to_string(format!("{CONFIG}.before-restore")).unwrap().contains("pi-zero.local"));
+
+    // What would be executed, and what is the old machine's own, is only there to be looked at.
+    assert!(!Path::new("/etc/toolmaster/ingest.d").exists() && !Path::new("/etc/toolmaster/site.applied").exists());
+    assert!(!new.server.tree().has("docker-compose.yml"));
+    let kept = new.server.tree().sub("restored-settings");
+    assert_eq!(mode(kept.path("")), 0o700);
+    for name in [
+        "etc/toolmaster/ingest.d/10-tell",
+        "etc/toolmaster/site.applied",
+        "server/docker-compose.yml",
+        "etc/default/toolmaster",
+    ] {
+        assert!(kept.has(name), "{name}");
+        assert_eq!(run.stderr.contains(&format!("restored-settings: ")), true, "{run}");
+    }
+    let line = run.stderr.lines().find(|line| line.contains("not put in their place")).unwrap();
+    assert!(line.contains("10-tell") && line.contains("docker-compose.yml") && !line.contains("etc/default"), "{line}");
+    // No secret was in the backup.
+    assert!(!kept.has("etc/toolmaster/postgres-password") && !new.server.tree().has(".toolmaster/enroll-key"));
+}
+
+#[test]
+fn settings_that_make_no_sense_are_no_reason_to_stop() {
+    let _one = machine();
+    let old = with_settings();
+    fs::write(DEFAULTS, "export A=b\n").unwrap();
+    fs::write(CONFIG, "{\"pi_zero_host\": ").unwrap();
+    old.snapshot();
+    done(old.backup().flag("--dry-run"), "recovery").ended(2);
+}
+
+#[test]
+fn the_identity_goes_from_one_server_to_its_successor() {
+    let _one = machine();
+    let old = with_settings();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("identity.json");
+    let name = file.to_str().unwrap();
+    for (path, text) in [("/etc/ssh/ssh_host_ed25519_key", "host"), ("/etc/ssh/ssh_host_ed25519_key.pub", "host.pub")] {
+        fs::write(path, text).unwrap();
+    }
+    Tree::at(SSH).file("id_ed25519", "zero", ago(60)).file("id_ed25519.pub", "zero.pub", ago(60)).file(
+        "known_hosts",
+        "k",
+        ago(60),
+    );
+    let run = old.call(&["export-identity", name]).finish();
+    run.ended(0);
+    assert!(run.stderr.contains("enroll-key") && mode(&file) == 0o600, "{run}");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(!run.stderr.contains("07070707") && text.contains("07070707"), "keys are in the file alone");
+    let again = old.call(&["export-identity", name]).fails(2);
+    assert!(again.stderr.contains("is there already") && fs::read_to_string(&file).unwrap() == text);
+    drop(_one);
+
+    let _one = machine();
+    let new = fresh();
+    fs::write("/etc/ssh/ssh_host_ed25519_key", "new host").unwrap();
+    new.call(&["import-identity", name]).finish().ended(0);
+    assert_eq!(id(&old.server), id(&new.server));
+    let key = new.server.path(".toolmaster/enroll-key");
+    assert_eq!((fs::read(&key).unwrap(), mode(&key)), (vec![7; 32], 0o600));
+    for (path, text, bits) in [
+        ("/etc/ssh/ssh_host_ed25519_key", "host", 0o600),
+        ("/etc/ssh/ssh_host_ed25519_key.pub", "host.pub", 0o644),
+        ("/etc/ssh/ssh_host_ed25519_key.before-import", "new host", 0o644),
+        ("/run/root/.ssh/id_ed25519", "zero", 0o600),
+        ("/run/root/.ssh/known_hosts", "k", 0o644),
+    ] {
+        assert_eq!((fs::read_to_string(path).unwrap(), mode(path)), (text.to_owned(), bits), "{path}");
+    }
+    // Then the enrolment is asked for as before, and the stick with the consent is not refused.
+    let run = recovers(&new, &old);
+    assert!(run.stderr.contains("/etc/default/toolmaster: REQUIRE_ENROLLED=1"), "{run}");
+    // Again it changes nothing; the server holds data now, but it is the same one.
+    let run = new.call(&["import-identity", name]).finish();
+    run.ended(0);
+    assert!(!run.stderr.contains("put in its place"), "{run}");
+    // Another server that holds data keeps its own.
+    let other = Site::new();
+    let before = other.server.tree().snapshot();
+    other.call(&["import-identity", name]).fails(2);
+    assert!(!other.server.tree().has(".toolmaster/enroll-key"), "{before}");
+    for wrong in ["", "{}", &text[..text.len() / 2], &text.replace("identity 1", "identity 2")] {
+        fs::write(dir.path().join("wrong"), wrong).unwrap();
+        fresh().call(&["import-identity", dir.path().join("wrong").to_str().unwrap()]).fails(2);
+    }
+}
+
+fn provision(server: &Server) -> Run {
+    let run = server.call(&["provision"]).finish();
+    run.ended(0);
+    run
+}
+
+#[test]
+fn the_key_for_the_pi_zero_is_made_once() {
+    let _one = machine();
+    let server = Server::new();
+    let run = provision(&server);
+    let ssh = Tree::at(SSH);
+    let public = ssh.text("id_ed25519.pub");
+    assert!(public.starts_with("ssh-ed25519 ") && run.stderr.contains(public.trim()), "{run}");
+    assert_eq!((mode(SSH), mode(ssh.path("id_ed25519"))), (0o700, 0o600));
+    assert!(!run.stderr.contains("PRIVATE") && !ssh.has(".toolmaster-key.tmp"));
+    let derived = tool("ssh-keygen", &["-y", "-f", ssh.path("id_ed25519").to_str().unwrap()]);
+    assert_eq!(derived.split(' ').nth(1).unwrap().trim(), public.split(' ').nth(1).unwrap());
+    let private = ssh.text("id_ed25519");
+    // It stays; a public half that was lost is made anew.
+    ssh.remove("id_ed25519.pub");
+    ssh.file(".toolmaster-key.tmp", "half", ago(60));
+    let run = provision(&server);
+    assert_eq!(ssh.text("id_ed25519"), private);
+    assert!(
+        ssh.text("id_ed25519.pub").contains(public.split(' ').nth(1).unwrap())
+            && run.stderr.contains("the key for the Pi Zero: ")
+    );
+    fs::set_permissions(ssh.path("id_ed25519"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(provision(&server).stderr.contains("because others may read it"));
+    // An operator's own key is enough.
+    for (name, said) in [("id_rsa", "a key of its own"), ("id_ed25519.pub", "has no private half")] {
+        fs::remove_dir_all(SSH).unwrap();
+        ssh.file(name, "own", ago(60));
+        assert!(provision(&server).stderr.contains(said), "{name}");
+        assert!(!ssh.has("id_ed25519") && ssh.text(name) == "own");
+    }
+}
