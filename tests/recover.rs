@@ -7,7 +7,7 @@ mod common;
 
 use std::fs;
 
-use common::recovery::{all_of, archives_of, backed_up, consent, files, fresh, id};
+use common::recovery::{all_of, archives_of, backed_up, consent, files, fresh, id, made};
 use common::site::{Site, archives, done, shell};
 use common::{Call, Run, Stick, Tree, ago, assert_unchanged};
 
@@ -71,6 +71,20 @@ fn a_fresh_server_becomes_the_old_one_once() {
     assert!(receipt(stick).contains("作業: バックアップ"));
 }
 
+/// An ext4 stick can't be written to on a PC with Windows.
+#[test]
+fn consent_is_given_on_the_command_line_too() {
+    let (old, new) = (backed_up(), fresh());
+    let by_hand = || new.call(&["recover", "--device", old.stick.device()]);
+    new.server.master().file("own.csv", "own", ago(50));
+    assert!(by_hand().fails(2).stderr.contains("this server holds data already"));
+    new.server.master().remove("own.csv");
+    done(by_hand(), "recovery completed archive=");
+    assert_unchanged(&all_of(&old), &all_of(&new));
+    assert!(receipt(&old.stick).contains("の結果: 完了") && !new.server.tree().has(".toolmaster/recovery"));
+    by_hand().fails(2);
+}
+
 #[test]
 fn consent_is_a_file_of_that_name() {
     let old = backed_up();
@@ -88,18 +102,18 @@ fn consent_is_a_file_of_that_name() {
     }
     let new = fresh();
     for make in [
-        (|root: &Tree| drop(root.dir("RESTORE"))) as fn(&Tree),
-        |root| drop(root.file("RESTORE/RESTORE", "", ago(5))),
-        |root| drop(root.link("RESTORE", ".toolmaster/role")),
-        |root| drop(root.link("restore.txt", "/etc/hostname")),
+        (|root: &Tree| made(root.dir("RESTORE"))) as fn(&Tree),
+        |root| made(root.file("RESTORE/RESTORE", "", ago(5))),
+        |root| made(root.link("RESTORE", ".toolmaster/role")),
+        |root| made(root.link("restore.txt", "/etc/hostname")),
         |root| {
-            drop(root.file("RESTORE.md", "", ago(5)).file("RESTORE-done.txt", "", ago(5)).file(
+            made(root.file("RESTORE.md", "", ago(5)).file("RESTORE-done.txt", "", ago(5)).file(
                 "RESTORE.txt.bak",
                 "",
                 ago(5),
             ))
         },
-        |root| drop(root.file("docs/RESTORE", "", ago(5))),
+        |root| made(root.file("docs/RESTORE", "", ago(5))),
     ] {
         let stick = old.stick.copy();
         stick.edit(make);
@@ -117,10 +131,10 @@ fn a_server_that_holds_anything_is_never_made_another() {
     let old = backed_up();
     type Fill = fn(&Site);
     let cases: [(&str, Fill); 5] = [
-        ("there are files in ", |site| drop(site.server.master().file("own.csv", "own", ago(50)))),
-        ("there are files in ", |site| drop(site.server.docviewer().file("a/b.pdf", "", ago(50)))),
+        ("there are files in ", |site| made(site.server.master().file("own.csv", "own", ago(50)))),
+        ("there are files in ", |site| made(site.server.docviewer().file("a/b.pdf", "", ago(50)))),
         ("keeps data of before", |site| {
-            drop(site.server.tree().file("undo/2026-01-31_023000/master/a.csv", "a", ago(50)))
+            made(site.server.tree().file("undo/2026-01-31_023000/master/a.csv", "a", ago(50)))
         }),
         ("there is the snapshot ", |site| {
             site.server.master().file("own.csv", "own", ago(50));
@@ -298,7 +312,7 @@ fn what_is_half_done_is_finished_without_the_stick_too_and_by_no_other() {
     assert!(run.stderr.contains("a recovery from another stick (") && run.stderr.contains("is half done"), "{run}");
     let run = new.call(&["recover"]).finish();
     run.ended(0);
-    assert!(run.stderr.contains("is in its place"), "{run}");
+    assert!(run.stderr.contains("in its place") && run.stderr.contains("recovery completed archive="), "{run}");
     assert_unchanged(&all_of(&old), &all_of(&new));
     assert!(!new.call(&["status"]).finish().stdout.contains("サーバー交換が途中です"));
     // The first stick's consent is still on it. It restores nothing over what was edited since.
@@ -364,7 +378,7 @@ fn an_archive_of_the_original_system_is_taken_with_a_warning() {
     shell(&root, "tar --zstd -cf ../old.tar.zst *");
     let stick = common::site::backup_stick(64);
     let bytes = fs::read(root.join("../old.tar.zst")).unwrap();
-    stick.edit(|root| drop(root.file("2026-01-31_full.tar.zst", &bytes, ago(5)).file("RESTORE", "", ago(5))));
+    stick.edit(|root| made(root.file("2026-01-31_full.tar.zst", &bytes, ago(5)).file("RESTORE", "", ago(5))));
     new.call(&["snapshot"]).finish();
     let own = id(&new.server);
     let run = recovers(&new, &stick);

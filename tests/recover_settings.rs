@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-use common::recovery::{consent, fresh, id};
+use common::recovery::{consent, files, fresh, id, made};
 use common::site::{Site, done};
 use common::{Run, Server, Tree, ago, tool};
 
@@ -31,8 +31,11 @@ fn machine() -> MutexGuard<'static, ()> {
     fs::write(DEFAULTS, include_str!("../config/toolmaster.default")).unwrap();
     fs::write(CONFIG, include_str!("../config/mirrorctl-config.sample.json")).unwrap();
     fs::set_permissions(CONFIG, fs::Permissions::from_mode(0o640)).unwrap();
-    for name in ["default/toolmaster.before-restore"] {
-        let _ = fs::remove_file(Path::new("/etc").join(name));
+    let _ = fs::remove_file("/etc/default/toolmaster.before-restore");
+    for entry in fs::read_dir("/etc/ssh").unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.to_str().unwrap().contains("ssh_host_") {
+            fs::remove_file(entry).unwrap();
+        }
     }
     one
 }
@@ -75,9 +78,9 @@ fn recovers(new: &Site, old: &Site) -> Run {
 
 #[test]
 fn plain_settings_come_back_and_the_others_are_laid_aside() {
-    let _one = machine();
+    let one = machine();
     let old = with_settings();
-    drop(_one);
+    drop(one);
     let _one = machine();
     let new = fresh();
     let run = recovers(&new, &old);
@@ -114,8 +117,7 @@ fn plain_settings_come_back_and_the_others_are_laid_aside() {
         "server/docker-compose.yml",
         "etc/default/toolmaster",
     ] {
-        assert!(kept.has(name), "{name}");
-        assert_eq!(run.stderr.contains(&format!("restored-settings: ")), true, "{run}");
+        assert!(kept.has(name), "{name}: {}{run}", kept.snapshot());
     }
     let line = run.stderr.lines().find(|line| line.contains("not put in their place")).unwrap();
     assert!(line.contains("10-tell") && line.contains("docker-compose.yml") && !line.contains("etc/default"), "{line}");
@@ -124,18 +126,30 @@ fn plain_settings_come_back_and_the_others_are_laid_aside() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_no_reason_to_stop() {
-    let _one = machine();
+fn settings_that_make_no_sense_are_told_of_and_the_data_come_back() {
+    let one = machine();
     let old = with_settings();
     fs::write(DEFAULTS, "export A=b\n").unwrap();
     fs::write(CONFIG, "{\"pi_zero_host\": ").unwrap();
+    fs::write("/etc/toolmaster/large", vec![b'x'; 600_000]).unwrap();
     old.snapshot();
-    done(old.backup().flag("--dry-run"), "recovery").ended(2);
+    old.stick.edit(|root| made(root.remove("RESTORE")));
+    done(old.backup(), "backup export completed");
+    consent(&old.stick);
+    drop(one);
+    let _one = machine();
+    let new = fresh();
+    let run = recovers(&new, &old);
+    for words in ["the old /etc/default/toolmaster is not brought back: line 1", "config.json is not brought back"] {
+        assert!(run.stderr.contains(words), "{words}: {run}");
+    }
+    assert_eq!(fs::read_to_string(DEFAULTS).unwrap(), include_str!("../config/toolmaster.default"));
+    assert_eq!(files(&old.server), files(&new.server));
 }
 
 #[test]
 fn the_identity_goes_from_one_server_to_its_successor() {
-    let _one = machine();
+    let one = machine();
     let old = with_settings();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("identity.json");
@@ -155,7 +169,7 @@ fn the_identity_goes_from_one_server_to_its_successor() {
     assert!(!run.stderr.contains("07070707") && text.contains("07070707"), "keys are in the file alone");
     let again = old.call(&["export-identity", name]).fails(2);
     assert!(again.stderr.contains("is there already") && fs::read_to_string(&file).unwrap() == text);
-    drop(_one);
+    drop(one);
 
     let _one = machine();
     let new = fresh();

@@ -109,8 +109,8 @@ fn wrong_pages_are_caught() {
 /// Whatever word of the code is spoilt, the page is caught: nothing is passed over. But for what the operator chooses.
 #[test]
 fn every_word_of_the_code_counts() {
-    const CHOSEN: [&str; 10] =
-        ["sda1", "sdX1", "UNIX", "USER", "PASSWORD", "localhost", "EMPTY", "old", "restored", "csv"];
+    const CHOSEN: [&str; 11] =
+        ["safe", "sda1", "sdX1", "UNIX", "USER", "PASSWORD", "localhost", "EMPTY", "old", "restored", "csv"];
     let mut seen = BTreeSet::new();
     let mut wrong = Vec::new();
     let mut count = 0;

@@ -1,5 +1,7 @@
 //! `recover`: puts in its place what a TM-BACKUP stick's job has brought onto the server to replace a dead one (SPEC 7). Run by
-//! a unit; by hand it finishes what a power cut or a pulled stick cut off.
+//! a unit; by hand it finishes what a power cut or a pulled stick cut off, or does all of it from a stick without a consent on it.
+
+use std::path::PathBuf;
 
 use argh::FromArgs;
 use log::info;
@@ -9,25 +11,33 @@ use super::{Env, Report, recovery};
 use crate::error::Result;
 use crate::text::Bytes;
 
-/// Finish replacing a dead server by what was brought from its backup stick.
+/// Make this server, which holds nothing, the one that a backup is of; without a stick, finish what was begun.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "recover")]
-pub struct Args {}
+pub struct Args {
+    /// the TM-BACKUP stick's device, such as /dev/sda1: no file RESTORE is asked of it
+    #[argh(option)]
+    device: Option<PathBuf>,
+}
 
 /// Carries it out.
 ///
 /// # Errors
 /// SPEC 3; then it can be run again.
-pub fn run(_: &Args, env: &Env) -> Result<()> {
+pub fn run(args: &Args, env: &Env) -> Result<()> {
     let mut report = Report::new("recover-apply");
-    let result = recovery::apply(env);
-    if let Ok(record) = &result {
+    let result = match &args.device {
+        Some(device) => recovery::by_hand(device, env, &mut report),
+        None => recovery::apply(env),
+    };
+    if let (Ok(record), None) = (&result, &args.device) {
         report.bytes = record.bytes;
         let told = json!({"outcome": "restored", "name": record.archive, "files": record.files, "bytes": record.bytes});
         report.datasets.insert("archive".to_owned(), told);
     }
     report.end(env, result.as_ref().err());
     let record = result?;
-    info!("all of {} is in its place: {} file(s) ({})", record.archive, record.files, Bytes(record.bytes));
+    info!("{} file(s) ({}) are in their place", record.files, Bytes(record.bytes));
+    info!("recovery completed archive={} dry_run=0", record.archive);
     Ok(())
 }

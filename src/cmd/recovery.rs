@@ -24,7 +24,7 @@ mod stick;
 pub use apply::apply;
 pub use held::{check as refuse_held, holds_anything};
 pub use stage::is_id;
-pub use stick::{Visit, visit};
+pub use stick::{Visit, by_hand, visit};
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("bmaptool", &["copy", "toolmaster-virt.img.xz"]),
     ("cat", &[]),
     ("cd", &["~/RaspberryPiServer"]),
-    ("chmod", &["644", "755"]),
+    ("chmod", &["600", "644", "755"]),
     ("cp", &["-p", "--update=none", ".env.example", ".env"]),
     ("dd", &["of=/dev/sdX", "bs=4M", "conv=fsync"]),
     (
@@ -53,6 +53,7 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("rmdir", &["--ignore-fail-on-non-empty"]),
     ("sha256sum", &["-c"]),
     ("ssh", &["pi@ホスト名", "true"]),
+    ("ssh-copy-id", &["-i", "pi@ホスト名"]),
     ("sudo", &[]),
     ("sudoedit", &[]),
     (

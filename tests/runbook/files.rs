@@ -35,6 +35,9 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/var/lib/mirror/ok_counter", "src/settings/mirror.rs", "status_dir.join(\"ok_counter\")"),
     ("/etc/mirrorctl/config.json", "src/cmd/provision.rs", "\"config.json\", mode, owner"),
     ("/boot/firmware/toolmaster.json", "src/cmd/site.rs", "\"/boot/firmware/toolmaster.json\""),
+    ("/srv/rpi-server/restored-settings", "src/cmd/recovery/settings.rs", "\"restored-settings\""),
+    ("/root/.ssh/id_ed25519", "src/cmd/pi_zero_key.rs", "\"id_ed25519\""),
+    ("/root/.ssh/id_ed25519.pub", "src/cmd/pi_zero_key.rs", "\"id_ed25519.pub\""),
     // On a stick.
     ("/.toolmaster/role", "src/stick/control.rs", "b\"role\""),
     ("/.toolmaster/manifest.json", "src/stick/control.rs", "b\"manifest.json\""),

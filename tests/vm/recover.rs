@@ -82,7 +82,7 @@ fn recovered(vm: &mut Vm, shell: &mut Shell, stick: &Path, expected: &str) -> Ou
         .run("grep -x BACKUP_RETENTION=9 /etc/default/toolmaster && ! test -e /srv/rpi-server/.toolmaster/recovery")?;
     // What puts it in its place is a unit of its own, and provisioning made a key for the Pi Zero.
     shell.run(&format!(
-        "journalctl --after-cursor='{begun}' -u tool-recover.service -o cat | grep -F 'is in its place'"
+        "journalctl --after-cursor='{begun}' -u tool-recover.service -o cat | grep -F 'are in their place'"
     ))?;
     shell.run("ssh-keygen -l -f /root/.ssh/id_ed25519.pub && test $(stat -c %a /root/.ssh/id_ed25519) = 600")?;
     vm.pull("backup")?;

@@ -21,7 +21,7 @@ use crate::text::Shown;
 /// The file by which an operator consents, in capitals or not; Windows hides the ending that Notepad adds.
 const CONSENT: [&[u8]; 2] = [b"RESTORE", b"RESTORE.txt"];
 /// What it is called once that has been done.
-const DONE: &str = "RESTORE-done";
+const DONE: &str = "RESTORE-done.txt";
 /// What puts it in place: it reaches the database and /etc, which a stick's job does not.
 const UNIT: &str = "tool-recover.service";
 /// The unit's own limit, and a little.
@@ -53,6 +53,23 @@ pub fn visit(device: Option<&Path>, env: &Env, server: &Server, dry_run: bool, r
     Ok(Visit::Backup(stick))
 }
 
+/// Recovers the server from the stick on a device: the operator consents to it on the command line.
+///
+/// # Errors
+/// As [`visit`].
+pub fn by_hand(device: &Path, env: &Env, report: &mut Report) -> Result<Record> {
+    let server = Server::open(&env.settings, false)?;
+    let stick = prove_unsigned(device, env, report)?;
+    recover(env, &server, stick, false, report)
+}
+
+fn prove_unsigned(device: &Path, env: &Env, report: &mut Report) -> Result<Stick> {
+    report.device = Some(device.to_owned());
+    let probed = Probed::open(device, &env.settings, env.clock)?;
+    report.probed(device, probed.superblock());
+    probed.not_enrolled_yet().mount(Role::Backup, &env.settings)?.prove()
+}
+
 /// A stick with a consent, where only enrolled ones are taken: a new server has signed none yet, so it is not asked
 /// for a signature as long as the server holds nothing.
 fn unsigned(device: Option<&Path>, env: &Env, server: &Server, report: &mut Report) -> Result<Option<Stick>> {
@@ -61,14 +78,11 @@ fn unsigned(device: Option<&Path>, env: &Env, server: &Server, report: &mut Repo
     if !begun && held::check(server, env).is_err() {
         return Ok(None);
     }
-    report.device = Some(device.to_owned());
-    let probed = Probed::open(device, &env.settings, env.clock)?;
-    let stick = probed.not_enrolled_yet().mount(Role::Backup, &env.settings)?.prove()?;
+    let stick = prove_unsigned(device, env, report)?;
     if consents(stick.root())?.is_empty() {
         stick.release()?;
         return Ok(None);
     }
-    report.stick = Some((stick.superblock().label.to_string(), stick.superblock().uuid.to_string()));
     Ok(Some(stick))
 }
 
@@ -241,8 +255,8 @@ fn take_back(stick: &WritableStick) -> Result<()> {
     let root = stick.stick().root();
     for name in consents(root)? {
         let mut free = (1..).map(|number| match number {
-            1 => format!("{DONE}.txt"),
-            _ => format!("{DONE}-{number}.txt"),
+            1 => DONE.to_owned(),
+            _ => DONE.replace(".txt", &format!("-{number}.txt")),
         });
         let free = free.find(|free| root.look(free.as_bytes()).is_ok_and(|there| there.is_none()));
         let Some(free) = free else { continue };
