@@ -22,12 +22,14 @@ const SSH: &str = "/run/root/.ssh";
 fn machine() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     let one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    for dir in ["/etc/toolmaster", "/etc/mirrorctl", SSH] {
+    for dir in ["/etc/mirrorctl", SSH] {
         let _ = fs::remove_dir_all(dir);
     }
     for dir in ["/etc/toolmaster", "/etc/mirrorctl", "/etc/default", "/etc/ssh"] {
         fs::create_dir_all(dir).unwrap();
     }
+    // A file of an overlay seems to lie on another file system than its directory, and what does is no setting.
+    tool("mount", &["-t", "tmpfs", "tmpfs", "/etc/toolmaster"]);
     fs::write(DEFAULTS, include_str!("../config/toolmaster.default")).unwrap();
     fs::write(CONFIG, include_str!("../config/mirrorctl-config.sample.json")).unwrap();
     fs::set_permissions(CONFIG, fs::Permissions::from_mode(0o640)).unwrap();

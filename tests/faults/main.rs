@@ -91,6 +91,7 @@ commands! {
     backup_of_the_same_day: "backup (same day)",
     restore: "restore",
     restore_into_a_database: "restore (database)",
+    recover: "recover",
     undo_on_the_server: "undo (server)",
     undo_on_a_stick: "undo (stick)",
     stick_adopt: "stick adopt",

@@ -62,7 +62,24 @@ impl Lab {
 
     /// A machine of a case's own, on this disk.
     pub fn start(&self, disk: &Path, bus: Bus, sticks: &[&Path], append: &str) -> Outcome<Vm> {
-        Vm::start(&Start { image: &self.image, disk, log: None, bus, sticks, run: self.run.path(), append })
+        Vm::start(&Start {
+            image: &self.image,
+            disk,
+            log: None,
+            bus,
+            sticks,
+            run: self.run.path(),
+            append,
+            clock: None,
+        })
+    }
+
+    /// The same machine switched on again, with a clock that says so.
+    pub fn start_at(&self, disk: &Path, clock: &str) -> Outcome<Vm> {
+        let (image, run) = (&self.image, self.run.path());
+        let start =
+            Start { image, disk, log: None, bus: Bus::Virtio, sticks: &[], run, append: "", clock: Some(clock) };
+        Vm::start(&start)
     }
 
     /// From here on a power cut loses what the shared machine has not flushed; it is to be off. Its disk is a raw file then, with
@@ -95,7 +112,7 @@ impl Lab {
         let log = self.log();
         File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let run = self.run.path();
-        Vm::start(&Start { image: &self.image, disk: &disk, log: Some(&log), bus, sticks, run, append })
+        Vm::start(&Start { image: &self.image, disk: &disk, log: Some(&log), bus, sticks, run, append, clock: None })
     }
 
     fn before(&self) -> PathBuf {

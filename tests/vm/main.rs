@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::indexing_slicing, reason = "a test, with a report of its own")]
 
 mod boot;
+mod clock;
 #[path = "../common/fat.rs"]
 mod fat;
 mod faults;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         first::cases(),
         package::cases(),
         recover::cases(),
+        clock::cases(),
         boot::last(),
     ];
     let cases: Vec<Case> = parts.into_iter().flatten().collect();

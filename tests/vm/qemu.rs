@@ -46,6 +46,8 @@ pub struct Start<'a> {
     pub run: &'a Path,
     /// Added to the kernel's command line.
     pub append: &'a str,
+    /// What its clock says at power-on, UTC; without it that is right.
+    pub clock: Option<&'a str>,
 }
 
 /// A running machine. Dropping it is pulling its mains plug.
@@ -313,6 +315,9 @@ fn arguments(start: &Start, socket: &Path, port: u16) -> Outcome<Vec<String>> {
             ),
         );
         add("-device", format!("usb-storage,id=usb-{name},bus=sticks.0,removable=on,drive={name},serial={name}"));
+    }
+    if let Some(clock) = start.clock {
+        add("-rtc", format!("base={clock}"));
     }
     // No way out but the one way in for ssh.
     add("-netdev", format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"));

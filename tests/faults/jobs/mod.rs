@@ -23,6 +23,7 @@ pub const ALL: &[Subject] = &[
     snapshots::BACKUP_AGAIN,
     snapshots::RESTORE,
     snapshots::RESTORE_DATABASE,
+    snapshots::RECOVER,
     undo::SERVER,
     undo::STICK,
     machine::ADOPT,

@@ -101,6 +101,45 @@ pub const RESTORE_DATABASE: Subject = Subject {
     ..RESTORE
 };
 
+/// A dead server's stick with the operator's consent, at a server that holds nothing.
+pub const RECOVER: Subject = Subject {
+    name: "recover",
+    prepare: |world| {
+        backed_up(world);
+        let tree = world.tree();
+        for dir in ["master", "docviewer", "snapshots"] {
+            tree.remove(dir).dir(dir);
+        }
+        tree.file(".toolmaster/server-id", format!("{FRESH_ID}\n"), ago(60));
+        world.stick().with(false, |root| {
+            root.file("RESTORE", "", ago(60));
+        });
+        let target = new_database().name.clone();
+        world.set("PG_URI", postgres().uri_text(&target));
+        world.notes.borrow_mut().insert("target", target);
+    },
+    reset: RESTORE_DATABASE.reset,
+    arguments: |world| ["backup", "--device", &world.device()].map(str::to_owned).into(),
+    look: |world, state| {
+        let tree = world.tree();
+        datasets(&tree, ["server: master", "server: docviewer"], state);
+        let (id, database) = (tree.text(".toolmaster/server-id"), database(world));
+        // Whoever carries the old one's id has all that it had.
+        let empty = state.atomic.values().any(|files| files == "{}") || database == "empty";
+        if id.trim() != FRESH_ID && empty {
+            state.broken.push(format!("the old server's id, but {:?} and the database: {database}", state.atomic));
+        }
+        state.atomic.extend([("server: id", id), ("database", database)]);
+        names(&tree, "server", state);
+        world.stick().look(|root| names(root, "stick", state));
+    },
+    done: "recovery completed",
+    // Then it is a stick for backups again, and there is no snapshot.
+    again: 3,
+    ..RESTORE
+};
+
+const FRESH_ID: &str = "0123456789abcdef0123456789abcdef";
 const EARLIER: &str = "2020-01-01_full.tar.zst";
 
 /// One that goes with the database server.
