@@ -10,8 +10,8 @@
 //!    run finds out which.
 //! 3. *Applied*: settings, datasets, the clock's record and last the server's id are in their places. Each is put there by a step
 //!    that can be done again: a cut in between is finished by the stick's next visit, or by `toolmaster recover` without it.
-//! 4. The consent gets another name on the stick, durably, and `.toolmaster/recovery` goes. A cut before that leaves a server
-//!    that is whole and a consent that the next visit takes back, without restoring anything.
+//! 4. The consent gets another name on the stick, durably, and what is in `.toolmaster/recovery` goes. A cut before that leaves a
+//!    server that is whole; the stick's next visit takes the consent back, if it still has it, without restoring anything.
 //!
 //! Until the id is the old server's, no backup of the half-made one can go to the old one's sticks.
 
@@ -113,9 +113,8 @@ impl Failure {
     }
 }
 
-/// `.toolmaster/recovery`.
+/// `.toolmaster/recovery`. Once made it stays, empty.
 struct Place {
-    state: Dir,
     dir: Dir,
 }
 
@@ -123,8 +122,7 @@ impl Place {
     /// Where one is under way, or was.
     fn find(server: &Server) -> Result<Option<Place>> {
         let Some(state) = &server.state else { return Ok(None) };
-        let Some(dir) = state.sub(PLACE)? else { return Ok(None) };
-        Ok(Some(Place { state: state.again()?, dir }))
+        Ok(state.sub(PLACE)?.map(|dir| Place { dir }))
     }
 
     fn make(server: &Server) -> Result<Place> {
@@ -148,6 +146,12 @@ impl Place {
         atomic::write(&self.dir, RECORD, &text, 0o600)
     }
 
+    /// Whether something is staged that no record vouches for.
+    fn has_rubbish(&self) -> bool {
+        let there = |name: &[u8]| self.dir.look(name).is_ok_and(|entry| entry.is_some());
+        there(STAGED) && !there(RECORD)
+    }
+
     fn staged(&self) -> Result<Dir> {
         self.dir.sub(STAGED)?.ok_or_else(|| Error::io("open", &self.dir.path_of(STAGED), std::io::ErrorKind::NotFound))
     }
@@ -159,10 +163,11 @@ impl Place {
         remove::tree(&self.dir, STAGED)
     }
 
-    /// It is over, or did not come to anything: nothing of it stays.
+    /// It is over. The record goes last: as long as it is there, the stick's next visit comes back to this.
     fn end(&self) -> Result<()> {
-        self.clear()?;
-        self.state.remove_dir(PLACE).map(drop)
+        remove::tree(&self.dir, STAGED)?;
+        self.dir.remove(RECORD)?;
+        self.dir.sync()
     }
 }
 

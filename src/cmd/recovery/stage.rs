@@ -21,7 +21,7 @@ pub fn stage(place: &Place, stick: &Stick) -> Result<Record> {
     place.clear()?;
     let staged = newest_sound(place, stick).and_then(|record| place.save(&record).map(|()| record));
     if staged.is_err()
-        && let Err(more) = place.end()
+        && let Err(more) = place.clear()
     {
         warn!("{more}");
     }

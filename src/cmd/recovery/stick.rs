@@ -44,11 +44,11 @@ pub fn visit(device: Option<&Path>, env: &Env, server: &Server, dry_run: bool, r
         return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
     }
     let stick = open_stick(device, Role::Backup, env, report)?;
-    if !consents(stick.root())?.is_empty() {
+    if !consents(stick.root())?.is_empty() || is_to_be_ended(server, &stick)? {
         return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
     }
-    if !dry_run && Place::find(server)?.is_some() {
-        settle(server, &stick)?;
+    if !dry_run {
+        tidy(server)?;
     }
     Ok(Visit::Backup(stick))
 }
@@ -70,35 +70,39 @@ fn prove_unsigned(device: &Path, env: &Env, report: &mut Report) -> Result<Stick
     probed.not_enrolled_yet().mount(Role::Backup, &env.settings)?.prove()
 }
 
-/// A stick with a consent, where only enrolled ones are taken: a new server has signed none yet, so it is not asked
-/// for a signature as long as the server holds nothing.
+/// A stick with a consent, where only enrolled ones are taken. A new server has signed none yet, so no signature is asked for as
+/// long as it holds nothing, or when this very stick's recovery is under way.
 fn unsigned(device: Option<&Path>, env: &Env, server: &Server, report: &mut Report) -> Result<Option<Stick>> {
-    let begun = super::under_way(server)?.is_some();
     let Some(device) = device.filter(|_| env.settings.require_enrolled) else { return Ok(None) };
-    if !begun && held::check(server, env).is_err() {
+    let begun = super::under_way(server)?.map(|(_, record)| record.uuid);
+    let empty = held::check(server, env).is_ok();
+    if begun.is_none() && !empty {
         return Ok(None);
     }
     let stick = prove_unsigned(device, env, report)?;
-    if consents(stick.root())?.is_empty() {
+    let is_its = begun.is_some_and(|uuid| *uuid == *stick.superblock().uuid);
+    if consents(stick.root())?.is_empty() || !(empty || is_its) {
         stick.release()?;
         return Ok(None);
     }
     Ok(Some(stick))
 }
 
-/// Removes what a run left that was cut off after it had taken the consent back, or while it staged.
-fn settle(server: &Server, stick: &Stick) -> Result<()> {
-    // Somebody may be at work there.
-    let _lock = super::lock(server)?;
-    let Some(place) = Place::find(server)? else { return Ok(()) };
-    match place.record()? {
-        Some(record) if record.phase != Phase::Applied || *record.uuid != *stick.superblock().uuid => Ok(()),
-        _ => place.end(),
-    }
+/// Whether a run was cut off between taking the consent back and the end.
+fn is_to_be_ended(server: &Server, stick: &Stick) -> Result<bool> {
+    let record = super::under_way(server)?.map(|(_, record)| record);
+    Ok(record.is_some_and(|record| record.phase == Phase::Applied && *record.uuid == *stick.superblock().uuid))
 }
 
-/// The files by which the operator consents. A directory or a link of that name is none: no Notepad
-/// makes one.
+/// Removes what a run left that was cut off while it staged: it may be large.
+fn tidy(server: &Server) -> Result<()> {
+    let Some(place) = Place::find(server)?.filter(|place| place.has_rubbish()) else { return Ok(()) };
+    // Somebody may be at work there.
+    let _lock = super::lock(server)?;
+    if place.record()?.is_none() { place.clear() } else { Ok(()) }
+}
+
+/// The files by which the operator consents. A directory or a link of that name is none: nobody means that by it.
 fn consents(root: &Dir) -> Result<Vec<Vec<u8>>> {
     let mut found = Vec::new();
     for name in root.names()?.iter().filter(|name| CONSENT.iter().any(|known| name.eq_ignore_ascii_case(known))) {
@@ -223,13 +227,6 @@ fn end(env: &Env, server: &Server, stick: Stick, report: &Report, done: Result<R
         Ok(_) => take_back(&stick),
         Err(_) => Ok(()),
     };
-    if done.is_ok()
-        && taken_back.is_ok()
-        && let Some(place) = Place::find(server)?
-    {
-        let _lock = super::lock(server)?;
-        place.end()?;
-    }
     // It has another id now.
     let after = Server::open(&env.settings, false)?;
     let error = done.as_ref().err().or(taken_back.as_ref().err());
@@ -239,15 +236,21 @@ fn end(env: &Env, server: &Server, stick: Stick, report: &Report, done: Result<R
         Err(more) => warn!("{more}"),
     }
     let ended = stick.end_temp().and(stick.release());
-    match done {
-        Ok(record) => taken_back.and(ended).map(|()| record),
+    let record = match done {
+        Ok(record) => record,
         Err(error) => {
             if let Err(more) = ended {
                 warn!("{more}");
             }
-            Err(error)
+            return Err(error);
         }
+    };
+    taken_back.and(ended)?;
+    let _lock = super::lock(server)?;
+    if let Some(place) = Place::find(server)? {
+        place.end()?;
     }
+    Ok(record)
 }
 
 /// Gives each consent another name: from then on the stick takes backups again, and restores nothing.
