@@ -118,7 +118,7 @@ const EXPOSED: [(&str, u32); 17] = [
     ("toolmaster-notify@usb-ingest@sda1", 90),
     ("tool-snapshot", 21),
     ("tool-restore-drill", 20),
-    ("tool-recover", 22),
+    ("tool-recover", 23),
     ("mirror-compare", 20),
     ("raspi-server", 25),
     ("usb-park@sda1", 45),

@@ -13,12 +13,12 @@ use crate::sticks::{self, BACKUP, INGEST, completed, mark, visit};
 use crate::{Case, Outcome, check};
 
 /// What is compared: every file's mode, size, time and hash, the tables, the id.
-const FILES: &str =
-    "cd /srv/rpi-server && find master docviewer -type f -printf '%m %s %T@ %p\\n' -exec sha256sum {} \\; | sort";
+const FILES: &str = "cd /srv/rpi-server && find master docviewer -type f -printf '%m %s %T@ %p\\n' | sort && \
+    find master docviewer -type f -exec sha256sum {} + | sort";
 const TABLES: &str = "docker exec -i postgres sh -c 'pg_dump -U \"$POSTGRES_USER\" \"$POSTGRES_DB\"' | grep -v -e '^.\\(un\\)\\?restrict ' -e '^--'";
 const ID: &str = "cat /srv/rpi-server/.toolmaster/server-id";
 const ROWS: &str = "CREATE TABLE IF NOT EXISTS part_locations (order_code text PRIMARY KEY, location_code text); \
-    INSERT INTO part_locations SELECT n, $$棚$$ || n FROM generate_series(1, 5000) n ON CONFLICT DO NOTHING";
+    INSERT INTO part_locations SELECT n, chr(26842) || n FROM generate_series(1, 5000) n ON CONFLICT DO NOTHING";
 /// The archive's way back, and the database's.
 const RECOVERY: Duration = Duration::from_secs(600);
 
