@@ -31,7 +31,10 @@ pub fn stage(place: &Place, stick: &Stick) -> Result<Record> {
 fn newest_sound(place: &Place, stick: &Stick) -> Result<Record> {
     let mut damaged = Vec::new();
     let mut newest_error = None;
-    for name in shelf::list(stick.root())?.into_iter().rev() {
+    let archives = shelf::list(stick.root())?;
+    // A list that is short would make an old archive the newest.
+    stick.check_read()?;
+    for name in archives.into_iter().rev() {
         remove::tree(&place.dir, STAGED)?;
         let staged = place.dir.make(STAGED, 0o700)?;
         match extract(stick.root(), &name, &staged) {
