@@ -93,7 +93,7 @@ pub fn export(args: &Export, env: &Env) -> Result<()> {
     let names = names.join(", ");
     let identity = Identity { format: FORMAT.to_owned(), server: server.id, keys };
     let file = &args.file;
-    let text = serde_json::to_string_pretty(&identity).map_err(|error| Error::io("write", file, error))?;
+    let text = serde_json::to_string(&identity).map_err(|error| Error::io("write", file, error))?;
     write_new(file, format!("{text}\n").as_bytes())?;
     info!("the server's id and its keys ({names}) are in {}: whoever has it is this server", file.display());
     Ok(())
@@ -140,11 +140,11 @@ pub fn import(args: &Import, env: &Env) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<Identity> {
-    let mut text = String::new();
+    let mut text = Vec::new();
     let fail = |error| Error::io("read", path, error);
     let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(MAX).read_to_string(&mut text).map_err(fail)?;
-    let identity: Option<Identity> = serde_json::from_str(&text).ok();
+    file.take(MAX).read_to_end(&mut text).map_err(fail)?;
+    let identity: Option<Identity> = serde_json::from_slice(&text).ok();
     identity.filter(|identity| identity.format == FORMAT && recovery::is_id(&identity.server)).ok_or_else(|| {
         Error::Refused {
             why: format!("{} is not what \"toolmaster export-identity\" writes, or not whole", path.display()),

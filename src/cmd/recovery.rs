@@ -27,6 +27,7 @@ pub use stage::is_id;
 pub use stick::{Visit, by_hand, visit};
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
@@ -138,7 +139,10 @@ impl Place {
     /// How far it has come; none before all is staged. A damaged one counts as none: what is staged is brought anew.
     fn record(&self) -> Result<Option<Record>> {
         let Some((file, _)) = self.dir.read_if_there(RECORD)? else { return Ok(None) };
-        Ok(serde_json::from_reader(std::io::Read::take(file, MAX_RECORD)).ok())
+        let mut bytes = Vec::new();
+        let read = file.take(MAX_RECORD).read_to_end(&mut bytes);
+        read.map_err(|error| Error::io("read", &self.dir.path_of(RECORD), error))?;
+        Ok(serde_json::from_slice(&bytes).ok())
     }
 
     fn save(&self, record: &Record) -> Result<()> {
