@@ -97,6 +97,9 @@ fn a_terminal_that_has_more_gets_exactly_what_the_stick_has() {
 #[test]
 fn half_a_stick_is_refused_and_the_terminal_keeps_its_own() {
     let site = Site::new();
+    // A directory that the stick lacks would come to it whole, in one step.
+    add_many(&site.server.master(), 1);
+    site.export();
     site.end(site.sync(), 0);
     let before = site.terminal().snapshot_of_inodes();
     add_many(&site.server.master(), 300);

@@ -30,7 +30,8 @@ pub fn cases() -> Vec<Case> {
 
 /// The lights are those of a USB keyboard: real ones of the kernel's leds-class. A loop without a process of its own notes each change.
 const OBSERVER: &str = r#"cat >/run/observe <<'END'
-cd "$1" && exec 9<> <(:) && last=
+cd "$1" && exec 9<> <(:) || exit
+last=
 while :; do
   IFS= read -r trigger <trigger; now=as-before
   case $trigger in *'[timer]'*) { read -r on <delay_on && read -r off <delay_off && now=$on/$off; } 2>/dev/null || now=$last ;; esac
@@ -47,7 +48,7 @@ fn lights(lab: &mut Lab) -> Outcome<()> {
     let refused = wrong_role(lab)?;
     let (vm, shell) = lab.machine()?;
     vm.plug_keyboard()?;
-    let light = shell.until("ls -d /sys/class/leds/*::capslock", Duration::from_secs(60))?;
+    let light = shell.until("ls -d /sys/class/leds/*::capslock 2>/dev/null", Duration::from_secs(60))?;
     let name = light.rsplit('/').next().unwrap_or_default();
     shell.run(&format!("cp -a {SETTINGS} /run/settings && echo 'LED_NAMES=\"{name}\"' >>{SETTINGS}"))?;
     shell.run(OBSERVER)?;
