@@ -43,11 +43,14 @@ END
 "#;
 
 fn lights(lab: &mut Lab) -> Outcome<()> {
-    let done = empty_stick(lab, &BACKUP, "done", Fs::Ext4, Layout::Whole)?;
+    let text = format!("the lights {}", lab.later());
+    let done = ingest_stick(lab, "done", Fs::Ext4, Layout::Whole, &text)?;
     let failed = empty_stick(lab, &DIST, "failed", Fs::Fat32, Layout::Whole)?;
     let refused = wrong_role(lab)?;
     let (vm, shell) = lab.machine()?;
     vm.plug_keyboard()?;
+    // Raspberry Pi's kernel has it built in, Debian's as a module.
+    shell.run("modprobe ledtrig-timer")?;
     let light = shell.until("ls -d /sys/class/leds/*::capslock 2>/dev/null", Duration::from_secs(60))?;
     let name = light.rsplit('/').next().unwrap_or_default();
     shell.run(&format!("cp -a {SETTINGS} /run/settings && echo 'LED_NAMES=\"{name}\"' >>{SETTINGS}"))?;
