@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use super::super::snapshot;
+use super::super::{recovery, snapshot};
 use super::{Args, Env, snapshot_dir};
 use crate::clock::DAY;
 use crate::dataset::server::Server;
@@ -27,8 +27,13 @@ pub fn freshen(args: &Args, env: &Env, server: &Server) -> Result<()> {
         .as_ref()
         .and_then(|newest| newest.header.as_ref()?.taken.or_else(|| env.clock.of_dir_name(&newest.name)));
     let age = taken.map(|taken| env.clock.now().saturating_sub(taken));
+    // One of a server without data is never fresh enough: the first data may have come a minute after it.
+    let holds = match &newest {
+        Some(newest) if args.fresh.is_some() => recovery::holds_anything(&newest.dir(&root)?)?,
+        _ => true,
+    };
     match (age, args.fresh) {
-        (Some(age), Some(fresh)) if age <= fresh => Ok(()),
+        (Some(age), Some(fresh)) if age <= fresh && holds => Ok(()),
         (_, Some(_)) if args.dry_run => {
             info!("plan: take a snapshot first");
             Ok(())
