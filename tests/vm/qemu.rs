@@ -147,7 +147,11 @@ impl Vm {
             (1..number).map(|state| json!({"event": event, "state": state, "new_state": state + 1})).collect();
         let error = json!({"event": event, "state": number, "errno": 5, "once": !stays});
         let image = json!({"driver": "file", "filename": file});
-        let debug = json!({"driver": "blkdebug", "image": image, "set-state": count, "inject-error": [error]});
+        let mut debug = json!({"driver": "blkdebug", "image": image, "inject-error": [error]});
+        // An empty list is none to QEMU.
+        if let (Some(debug), false) = (debug.as_object_mut(), count.is_empty()) {
+            debug.insert("set-state".to_owned(), json!(count));
+        }
         self.plug_node(name, json!({"driver": "raw", "file": debug}))
     }
 
