@@ -62,8 +62,8 @@ fn lights(lab: &mut Lab) -> Outcome<()> {
         match name {
             "done" => vm.plug_slow(name, &done, SLOW)?,
             "refused" => vm.plug(name, &refused)?,
-            // It can be read, and takes nothing.
-            _ => vm.plug_failing(name, &failed, false, 1, true)?,
+            // It can be read until it has taken its second block.
+            _ => vm.plug_failing(name, &failed, false, 2, true)?,
         }
         wait(shell, end)?;
         vm.pull(name)?;
@@ -220,7 +220,7 @@ fn told(lab: &mut Lab) -> Outcome<()> {
     record(shell, "usb-ingest@sd", "refused")?;
     vm.pull("refused")?;
     completed(shell)?;
-    vm.plug_failing("failing", &failing, false, 1, true)?;
+    vm.plug_failing("failing", &failing, false, 2, true)?;
     record(shell, "usb-dist-export@sd", "failed")?;
     vm.pull("failing")?;
     completed(shell)?;
