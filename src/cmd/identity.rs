@@ -14,7 +14,7 @@ use super::{Env, pi_zero_key, recovery};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::atomic;
-use crate::os::dir::Dir;
+use crate::os::dir::{Dir, split};
 use crate::settings::STATE_DIR;
 use crate::text::{hex, unhex};
 
@@ -102,9 +102,8 @@ pub fn export(args: &Export, env: &Env) -> Result<()> {
 /// Nothing is written over, and a cut leaves nothing under the name.
 fn write_new(path: &Path, content: &[u8]) -> Result<()> {
     let wrong = || Error::Usage(format!("{} is no file's name", path.display()));
-    let (parent, name) = (path.parent().ok_or_else(wrong)?, path.file_name().ok_or_else(wrong)?);
-    let dir = Dir::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
-    let name = name.as_encoded_bytes();
+    let (parent, name) = split(path).ok_or_else(wrong)?;
+    let dir = Dir::open(parent)?;
     if dir.look(name)?.is_some() {
         let next = "give a name that is free; nothing was written".to_owned();
         return Err(Error::Refused { why: format!("{} is there already", path.display()), next });
@@ -158,9 +157,6 @@ fn put(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<bool> {
     if std::fs::read(dir.path_of(name)).is_ok_and(|old| old == content) {
         return Ok(false);
     }
-    let before = [name, BEFORE].concat();
-    if dir.look(name)?.is_some() && dir.look(&before)?.is_none() {
-        dir.link(name, dir, &before)?;
-    }
+    atomic::keep(dir, name, BEFORE)?;
     atomic::write(dir, name, content, mode).map(|()| true)
 }

@@ -13,7 +13,7 @@ use log::info;
 
 use crate::error::{Error, Result};
 use crate::os::atomic;
-use crate::os::dir::Dir;
+use crate::os::dir::{Dir, split};
 use crate::settings::site::{MAX, Mistake, Site};
 
 /// Where Raspberry Pi OS and our image have the boot partition; on a PC it is the drive `bootfs`.
@@ -42,11 +42,9 @@ pub struct Args {
 /// `Config` for a mistake in the file, and then nothing is applied; `Io`, `Failed`.
 pub fn run(args: &Args) -> Result<()> {
     let file = args.file.as_deref().unwrap_or(Path::new(FILE));
-    let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else {
+    let Some((parent, name)) = split(file) else {
         return Err(Error::Usage(format!("{} is no file", file.display())));
     };
-    let name = name.as_encoded_bytes();
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let Some(dir) = Dir::open_if_there(parent)? else { return Ok(()) };
     let Some(bytes) = read(&dir, name)? else {
         // Windows hides the ending that Notepad adds.

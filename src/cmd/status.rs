@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Env;
 use crate::error::{Error, Result};
-use crate::os::dir::Dir;
+use crate::os::dir::{Dir, split};
 use crate::os::lock::Lock;
 use crate::os::{atomic, systemd};
 use crate::settings::env_file;
@@ -168,12 +168,12 @@ fn as_page(env: &Env, lines: &[Line], runs: &Runs) -> String {
 
 /// Whoever looks sees the old page or the new one. Two that write at once must not have one temporary file.
 fn write_page(file: &Path, text: &str) -> Result<()> {
-    let (Some(parent), Some(name)) = (file.parent(), file.file_name()) else {
+    let Some((parent, name)) = split(file) else {
         return Err(Error::Usage(format!("{} is no file", file.display())));
     };
-    let dir = Dir::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+    let dir = Dir::open(parent)?;
     let _one_at_a_time = Lock::dir(&dir)?;
-    atomic::write(&dir, name.as_encoded_bytes(), text.as_bytes(), 0o644)
+    atomic::write(&dir, name, text.as_bytes(), 0o644)
 }
 
 fn as_json(env: &Env, lines: &[Line]) -> Value {

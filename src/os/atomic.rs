@@ -43,6 +43,18 @@ pub fn write(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
     write_via(dir, &temp_name, dir, name, content, mode)
 }
 
+/// Keeps what is about to be replaced, if it is there, under its name with `ending`; what was kept there first stays.
+///
+/// # Errors
+/// `Io`.
+pub fn keep(dir: &Dir, name: &[u8], ending: &[u8]) -> Result<()> {
+    let kept = [name, ending].concat();
+    if dir.look(name)?.is_some() && dir.look(&kept)?.is_none() {
+        dir.link(name, dir, &kept)?;
+    }
+    Ok(())
+}
+
 /// As [`write`], with the owner and mode of the file that is there.
 ///
 /// # Errors

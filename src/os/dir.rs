@@ -343,6 +343,13 @@ pub fn clone_into(source: &File, target: &File) -> io::Result<bool> {
     }
 }
 
+/// The directory that a path's last name is in, and that name; none for a path that ends in `..` or in nothing.
+pub fn split(path: &Path) -> Option<(&Path, &[u8])> {
+    let name = path.file_name()?.as_encoded_bytes();
+    let parent = path.parent()?;
+    Some((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
+}
+
 /// Sets owner and permission bits of an open file or directory, where they are others: to look costs a tenth of what it
 /// costs a journal to be told.
 ///

@@ -155,10 +155,7 @@ fn replace(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
     if dir.look(name)?.is_none() {
         return atomic::write(dir, name, content, mode);
     }
-    let before = [name, BEFORE].concat();
-    if dir.look(&before)?.is_none() {
-        dir.link(name, dir, &before)?;
-    }
+    atomic::keep(dir, name, BEFORE)?;
     atomic::rewrite(dir, name, content)
 }
 
