@@ -138,7 +138,7 @@ fn failures(shell: &mut Shell) -> Outcome<()> {
     let (code, said) = shell.try_run("cd /srv/rpi-server && sudo docker compose ps 2>&1", Duration::from_secs(60))?;
     check(code != 0 && said.contains("Cannot connect to the Docker daemon"), said)?;
     shell.run_within("sudo systemctl restart raspi-server.service", Duration::from_secs(240))?;
-    shell.until("docker inspect -f '{{.State.Health.Status}}' postgres | grep -x healthy", Duration::from_secs(240))?;
+    healthy(shell)?;
 
     // Without the password that the cluster was made with.
     let file = "/etc/toolmaster/postgres-password";
@@ -175,6 +175,10 @@ fn failures(shell: &mut Shell) -> Outcome<()> {
     shell.run(&format!(
         "cd /srv/rpi-server && docker compose stop 2>&1; cp -a /run/major {volume} && docker compose up -d 2>&1"
     ))?;
+    healthy(shell)
+}
+
+fn healthy(shell: &mut Shell) -> Outcome<()> {
     shell
         .until("docker inspect -f '{{.State.Health.Status}}' postgres | grep -x healthy", Duration::from_secs(240))
         .map(drop)

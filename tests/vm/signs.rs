@@ -150,6 +150,10 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     completed(shell)
 }
 
+/// Until it answers.
+const DATABASE_UP: &str =
+    "docker start postgres >/dev/null && until docker exec postgres pg_isready -q; do sleep 1; done";
+
 /// A name, the line that turns bad, what is done for it, and how it is undone.
 const CAUSES: [(&str, &str, &str, &str); 4] = [
     (
@@ -165,12 +169,7 @@ const CAUSES: [(&str, &str, &str, &str); 4] = [
          printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\nRestart=no\\n' >no.conf && systemctl daemon-reload && ! systemctl restart avahi-daemon.service",
         "rm -r /run/systemd/system/avahi-daemon.service.d && systemctl daemon-reload && systemctl restart avahi-daemon.service",
     ),
-    (
-        "database",
-        "database",
-        "docker stop postgres >/dev/null",
-        "docker start postgres >/dev/null && until docker exec postgres pg_isready -q; do sleep 1; done",
-    ),
+    ("database", "database", "docker stop postgres >/dev/null", DATABASE_UP),
     (
         "disk",
         "disk",
@@ -229,7 +228,7 @@ fn told(lab: &mut Lab) -> Outcome<()> {
     shell.run("mkdir -p /run/systemd/system/tool-snapshot.service.d && printf '[Service]\\nRestartSec=5\\n' >/run/systemd/system/tool-snapshot.service.d/soon.conf && systemctl daemon-reload")?;
     shell.run("docker stop postgres >/dev/null; systemctl start --no-block tool-snapshot.service")?;
     shell.until("test $(grep -c '\"unit\":\"tool-snapshot\"' /var/lib/told) -ge 2", JOB)?;
-    shell.run("docker start postgres >/dev/null && until docker exec postgres pg_isready -q; do sleep 1; done")?;
+    shell.run(DATABASE_UP)?;
     shell.until("test $(systemctl show -P ActiveState tool-snapshot) = inactive", JOB)?;
     shell.run("rm -r /run/systemd/system/tool-snapshot.service.d && systemctl daemon-reload")?;
     println!("{}", shell.run("cut -c 1-300 /var/lib/told")?);
