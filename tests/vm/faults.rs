@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::lab::{JOBS, Lab, in_service};
+use crate::moments::Moments;
 use crate::qemu::{Bus, SLOW};
 use crate::replay::{Lost, Random};
 use crate::shell::Shell;
@@ -16,10 +17,10 @@ use crate::{Outcome, check, fuzzed, hands};
 
 /// Files of a dataset, and bytes of each.
 const FILES: usize = 24;
-/// A slow stick is written to for some seconds then.
+/// A slow stick is busy for some seconds then.
 const BYTES: usize = 60_000;
-/// Seconds from the first line of the first job; all three are done by then, most times.
-const SPAN: f64 = 6.0;
+/// Seconds until all three jobs are done, at first: from the plugging in, and from the first line of the first job.
+const SPANS: (f64, f64) = (12.0, 6.0);
 /// Visits of a round, each of three sticks that are pulled.
 const VISITS: usize = 10;
 /// Power cuts of a round: all but the first meet the boot that follows the one before.
@@ -34,6 +35,9 @@ pub struct Field {
     sticks: BTreeMap<(usize, usize), PathBuf>,
     pub random: Random,
     pub round: u64,
+    pulls: [Moments; 3],
+    cuts: Moments,
+    pub hands: hands::Spans,
 }
 
 /// How far a job was when it was disturbed.
@@ -72,7 +76,10 @@ pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages, hands]: [u64; 5]) -> Ou
 
 impl Field {
     fn new(lab: &mut Lab) -> Outcome<Field> {
-        let mut field = Field { sticks: BTreeMap::new(), random: random(), round: 0 };
+        let pulls = [0; 3].map(|_| Moments::until(SPANS.0));
+        let cuts = Moments::until(SPANS.1);
+        let mut field =
+            Field { sticks: BTreeMap::new(), random: random(), round: 0, pulls, cuts, hands: hands::Spans::new() };
         for index in 1..ROLES.len() {
             for system in 0..SYSTEMS.len() {
                 field.sticks.insert((index, system), stick(lab, index, system, 0, &[])?);
@@ -87,12 +94,13 @@ impl Field {
         self.round += 1;
         let token = format!("TOKEN-{:010}", self.round);
         // Other lengths than in any other round, so that no file passes for one that is there.
-        let bulk = "0123456789abcdef".repeat(BYTES / 16 + self.round as usize);
+        let length = BYTES + 16 * self.round as usize;
         let mut files = Vec::new();
         for set in ["master", "docviewer"] {
             files.push((format!("{set}/meta.json"), format!("{{\"updated_at\": {}}}\n", lab.later())));
             for number in 0..FILES {
-                files.push((format!("{set}/工具{number:02}.csv"), format!("{token}\n{number}{bulk}")));
+                let bulk = self.random.text(length);
+                files.push((format!("{set}/工具{number:02}.csv"), format!("{token}\n{bulk}")));
             }
         }
         let mut sticks = Vec::new();
@@ -137,15 +145,13 @@ impl Field {
     fn pull_each(&mut self, lab: &mut Lab, sticks: &[(PathBuf, Fs)]) -> Outcome<Vec<(Duration, usize, &'static str)>> {
         let (vm, shell) = lab.machine()?;
         let begun = mark(shell)?;
+        let started = Instant::now();
         for (index, (stick, _)) in sticks.iter().enumerate() {
             vm.plug_slow(ROLES[index].word, stick, SLOW)?;
         }
-        // The first job has begun. How long the machine takes until then depends on what else this one does.
-        shell.until(&format!("journalctl --after-cursor='{begun}' -q -o cat {JOBS} | grep -q ' TM-'"), BEGIN)?;
         let mut moments: Vec<(Duration, usize)> =
-            (0..ROLES.len()).map(|index| (Duration::from_secs_f64(self.random.chance() * SPAN), index)).collect();
+            self.pulls.iter().map(|moments| moments.next(&mut self.random)).zip(0..).collect();
         moments.sort();
-        let started = Instant::now();
         for (moment, index) in &moments {
             sleep(moment.saturating_sub(started.elapsed()));
             vm.pull(ROLES[*index].word)?;
@@ -154,6 +160,9 @@ impl Field {
         completed(shell)?;
         let reached = reached(shell, &begun)?;
         whole(shell, "/srv/rpi-server", None)?;
+        for (moment, index) in &moments {
+            self.pulls[*index].learn(*moment, reached[*index]);
+        }
         Ok(moments.into_iter().map(|(moment, index)| (moment, index, reached[index])).collect())
     }
 
@@ -201,7 +210,7 @@ impl Field {
         }
         let mut told = Vec::new();
         for (_, sticks) in &sets {
-            let moment = Duration::from_secs_f64(self.random.chance() * SPAN);
+            let moment = self.cuts.next(&mut self.random);
             let (said, lost) = if told.is_empty() {
                 self.first_cut(lab, sticks, moment)?
             } else {
@@ -210,6 +219,8 @@ impl Field {
             for (role, (_, fs)) in ROLES.into_iter().zip(sticks) {
                 tally.note(role.label, *fs, how_far(&said, role), "cut");
             }
+            let all_done = ROLES.into_iter().all(|role| how_far(&said, role) == "done");
+            self.cuts.learn(moment, if all_done { "done" } else { "cut off" });
             told.push(line(sticks, moment, &said, lost));
         }
         let Some((token, last)) = sets.last() else { return Ok(()) };

@@ -3,17 +3,18 @@
 
 use std::path::PathBuf;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::faults::{Field, ROLES, Tally, fresh_snapshot_data, whole};
 use crate::lab::{Lab, in_service};
+use crate::moments::Moments;
 use crate::qemu::{Bus, SLOW, Vm};
 use crate::shell::Shell;
 use crate::stick::Fs;
 use crate::sticks::{completed, finished, mark};
 use crate::{Outcome, check};
 
-/// All are done by then, most times; seconds.
+/// All are done by then, at first; seconds.
 const SPAN: f64 = 5.0;
 const END: Duration = Duration::from_secs(240);
 /// Where the sticks' roles are in [`ROLES`].
@@ -52,6 +53,19 @@ const MIRROR: &str = "p=$(cat /etc/toolmaster/postgres-password) && u=$(docker e
     location_code text, device_id text, last_scan_id text, scanned_at timestamptz, updated_at timestamptz); \
     INSERT INTO part_locations SELECT n, 'A-' || n, 'd', n, now(), now() FROM generate_series(1, 20000) n ON CONFLICT DO NOTHING\" 2>&1";
 
+/// When they are disturbed: dist-sync and restore by their sticks, and all of them by a power cut.
+pub struct Spans {
+    pulls: [Moments; 2],
+    cuts: Moments,
+}
+
+impl Spans {
+    /// Before anything is known of the machine.
+    pub fn new() -> Spans {
+        Spans { pulls: [0; 2].map(|_| Moments::until(SPAN)), cuts: Moments::until(SPAN) }
+    }
+}
+
 /// Every second round is a power cut.
 pub fn round(field: &mut Field, lab: &mut Lab, tally: &mut Tally, cut: bool) -> Outcome<()> {
     let (token, sticks) = field.sticks(lab)?;
@@ -65,14 +79,15 @@ pub fn round(field: &mut Field, lab: &mut Lab, tally: &mut Tally, cut: bool) -> 
 
 /// Both commands are under way; each one's stick is pulled at its own moment.
 fn pulled(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
-    let mut moments: Vec<(f64, usize)> = STICKS.map(|index| (field.random.chance() * SPAN, index)).into();
-    moments.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let spans = &field.hands.pulls;
+    let mut moments: Vec<(Duration, usize)> =
+        spans.iter().map(|span| span.next(&mut field.random)).zip(STICKS).collect();
+    moments.sort();
     let (vm, shell) = lab.machine()?;
     begin(shell, &[SYNC, RESTORE])?;
-    let mut waited = 0.0;
+    let started = Instant::now();
     for (moment, index) in &moments {
-        sleep(Duration::from_secs_f64(moment - waited));
-        waited = *moment;
+        sleep(moment.saturating_sub(started.elapsed()));
         vm.pull(ROLES[*index].word)?;
     }
     shell.until("! pgrep -x toolmaster", END)?;
@@ -80,6 +95,11 @@ fn pulled(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(PathBu
     let mut ends = Vec::new();
     for hand in [&SYNC, &RESTORE] {
         ends.push(ended(shell, hand)?);
+    }
+    for ((span, end), place) in field.hands.pulls.iter_mut().zip(&ends).zip(STICKS) {
+        for (moment, _) in moments.iter().filter(|(_, index)| *index == place) {
+            span.learn(*moment, end);
+        }
     }
     sound(shell)?;
     once_more(lab, sticks)?;
@@ -92,7 +112,7 @@ fn pulled(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(PathBu
 
 /// All four are under way when the power fails; what was not flushed is lost.
 fn power_cut(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
-    let moment = field.random.chance() * SPAN;
+    let moment = field.hands.cuts.next(&mut field.random);
     let hands = [SYNC, RESTORE, UNDO, COMPARE];
     let shell = lab.shell()?;
     shell.run(MIRROR)?;
@@ -101,7 +121,7 @@ fn power_cut(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(Pat
     // What they have said is lost with the power; the serial console's text is not.
     begin(shell, &hands)?;
     shell.send("tail -q -n +1 -f /run/hand-*.log >/dev/ttyAMA0 & true")?;
-    sleep(Duration::from_secs_f64(moment));
+    sleep(moment);
     let (said, lost) = lab.cut(&mut field.random)?;
     lab.switch_on(Bus::Virtio, &[])?;
     let shell = lab.shell()?;
@@ -114,13 +134,15 @@ fn power_cut(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(Pat
     check(last == after + 1, format!("the OK counter was {after} and is {last} after one more comparison"))?;
     once_more(lab, sticks)?;
     let ends = hands.each_ref().map(|hand| if said.contains(hand.done) { "done" } else { "cut off" });
+    field.hands.cuts.learn(moment, if ends.iter().all(|end| *end == "done") { "done" } else { "cut off" });
     for (hand, end) in hands.iter().zip(ends) {
         let fs = if hand.name == RESTORE.name { sticks[2].1 } else { sticks[1].1 };
         tally.note(hand.name, fs, end, "cut");
     }
     let told: Vec<String> = hands.iter().zip(ends).map(|(hand, end)| format!("{} {end}", hand.name)).collect();
     println!(
-        "cut    {moment:4.1} s  {} writes flushed, {} not: {} blocks of these lost  {}  came right",
+        "cut    {:5} ms  {} writes flushed, {} not: {} blocks of these lost  {}  came right",
+        moment.as_millis(),
         lost.durable,
         lost.open,
         lost.blocks,

@@ -14,6 +14,7 @@ mod first;
 mod fuzzed;
 mod hands;
 mod lab;
+mod moments;
 mod package;
 mod qemu;
 mod recover;

@@ -16,7 +16,7 @@ use crate::{Outcome, fail};
 
 /// QEMU answers at once; only the emulated machine is slow.
 const ANSWER: Duration = Duration::from_secs(60);
-/// What a slow stick takes in a second, bytes; one that is in when the machine is switched on is slow.
+/// What a slow stick takes and gives in a second, bytes; one that is in when the machine is switched on is slow.
 pub const SLOW: u64 = 1_500_000;
 
 /// How the machine's disk is attached.
@@ -128,7 +128,7 @@ impl Vm {
     /// Puts a slow stick in: so many bytes are written in a second.
     pub fn plug_slow(&mut self, name: &str, file: &Path, bytes: u64) -> Outcome<()> {
         let group = format!("{name}-limit");
-        let limits = json!({"bps-write": bytes});
+        let limits = json!({"bps-total": bytes});
         self.order("object-add", json!({"qom-type": "throttle-group", "id": group, "limits": limits}))?;
         let file = json!({"driver": "raw", "file": {"driver": "file", "filename": file}});
         self.plug_node(name, json!({"driver": "throttle", "throttle-group": group, "file": file}))
@@ -137,7 +137,7 @@ impl Vm {
     /// Lets a slow stick take what comes from now on.
     pub fn hurry(&mut self, name: &str) -> Outcome<()> {
         let path = format!("/objects/{name}-limit");
-        self.order("qom-set", json!({"path": path, "property": "limits", "value": {"bps-write": 1 << 30}})).map(drop)
+        self.order("qom-set", json!({"path": path, "property": "limits", "value": {"bps-total": 1 << 30}})).map(drop)
     }
 
     /// Puts a failing stick in: its n-th reading or writing ends with an I/O error, and, if it stays, so do all after it.
@@ -309,7 +309,7 @@ fn arguments(start: &Start, socket: &Path, port: u16) -> Outcome<Vec<String>> {
     add("-device", drive.to_owned());
     for (number, stick) in start.sticks.iter().enumerate() {
         let name = early(number);
-        add("-object", format!("throttle-group,id={name}-limit,x-bps-write={SLOW}"));
+        add("-object", format!("throttle-group,id={name}-limit,x-bps-total={SLOW}"));
         add(
             "-blockdev",
             format!(

@@ -36,6 +36,16 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
+
+    /// So many characters at least, hexadecimal digits that compress to half.
+    pub fn text(&mut self, length: usize) -> String {
+        let mut text = String::with_capacity(length + 16);
+        while text.len() < length {
+            self.chance();
+            text.push_str(&format!("{:016x}", self.0));
+        }
+        text
+    }
 }
 
 /// What became of the writes since the power came on.
