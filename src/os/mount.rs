@@ -40,16 +40,16 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts a device at a new directory.
+    /// Mounts a device at a new directory, trying as often as it is told if the device is in use.
     ///
     /// # Errors
-    /// `Io`; `Refused` if it is to be written and is write-protected.
+    /// `Io`; `Busy`; `Refused` if it is to be written and is write-protected.
     pub fn new(device: &Path, kernel_name: &str, writable: bool, data: &str, attempts: u32) -> Result<Mount> {
         let place = make_place(device)?;
         let flags = if writable { FLAGS } else { FLAGS | MountFlags::RDONLY };
         let data = std::ffi::CString::new(data).unwrap_or_default();
         let mount = |name: &str| rustix::mount::mount(device, &place, name, flags, &*data);
-        match mount(kernel_name) {
+        match patiently(attempts, || mount(kernel_name)) {
             Ok(()) => Ok(Mount { place, attempts, mounted: true }),
             Err(error) => {
                 let _ = std::fs::remove_dir(&place);
@@ -133,23 +133,17 @@ impl Mount {
 
     fn unmount(&mut self) -> Result<()> {
         self.mounted = false;
-        let mut left = self.attempts.max(1);
-        let result = loop {
-            match rustix::mount::unmount(&self.place, UnmountFlags::NOFOLLOW) {
-                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => break Ok(()),
-                Err(Errno::BUSY) if left > 1 => {
-                    left -= 1;
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-                Err(Errno::BUSY) => {
-                    let _ = rustix::mount::unmount(&self.place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-                    break Err(Error::Busy {
-                        why: format!("{} is still in use by another program", self.place.display()),
-                        next: "close it before the stick is pulled",
-                    });
-                }
-                Err(error) => break Err(Error::io("unmount", &self.place, error)),
+        let flags = UnmountFlags::NOFOLLOW;
+        let result = match patiently(self.attempts, || rustix::mount::unmount(&self.place, flags)) {
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+            Err(Errno::BUSY) => {
+                let _ = rustix::mount::unmount(&self.place, flags | UnmountFlags::DETACH);
+                Err(Error::Busy {
+                    why: format!("{} is still in use by another program", self.place.display()),
+                    next: "close it before the stick is pulled",
+                })
             }
+            Err(error) => Err(Error::io("unmount", &self.place, error)),
         };
         let _ = std::fs::remove_dir(&self.place);
         result
@@ -164,6 +158,17 @@ impl Drop for Mount {
             warn!("{error}");
         }
     }
+}
+
+/// Tries so often, half a second apart, what is answered with `EBUSY`: what a killed run had open is closed a moment after it is gone.
+fn patiently(attempts: u32, act: impl Fn() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    for _ in 1..attempts {
+        match act() {
+            Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(500)),
+            result => return result,
+        }
+    }
+    act()
 }
 
 /// What a write-protected stick is answered.

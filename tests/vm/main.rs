@@ -7,6 +7,7 @@
 
 mod boot;
 mod clock;
+mod counts;
 #[path = "../common/fat.rs"]
 mod fat;
 mod faults;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         package::cases(),
         recover::cases(),
         clock::cases(),
+        counts::cases(),
         boot::last(),
     ];
     let cases: Vec<Case> = parts.into_iter().flatten().collect();
