@@ -20,7 +20,7 @@ const FILES: usize = 24;
 /// A slow stick is busy for some seconds then.
 const BYTES: usize = 60_000;
 /// Seconds until all three jobs are done, at first: from the plugging in, and from the first line of the first job.
-const SPANS: (f64, f64) = (12.0, 6.0);
+const SPANS: (f64, f64) = (12.0, 12.0);
 /// Visits of a round, each of three sticks that are pulled.
 const VISITS: usize = 10;
 /// Power cuts of a round: all but the first meet the boot that follows the one before.
