@@ -162,7 +162,7 @@ impl Place {
 
     /// Removes what is staged; the record first, which vouches for it.
     fn clear(&self) -> Result<()> {
-        self.dir.remove(RECORD)?;
+        atomic::remove(&self.dir, RECORD)?;
         self.dir.sync()?;
         remove::tree(&self.dir, STAGED)
     }
@@ -170,7 +170,7 @@ impl Place {
     /// It is over. The record goes last: as long as it is there, the stick's next visit comes back to this.
     fn end(&self) -> Result<()> {
         remove::tree(&self.dir, STAGED)?;
-        self.dir.remove(RECORD)?;
+        atomic::remove(&self.dir, RECORD)?;
         self.dir.sync()
     }
 }

@@ -39,8 +39,20 @@ fn replace(
 /// # Errors
 /// `Io`; then the old file stands.
 pub fn write(dir: &Dir, name: &[u8], content: &[u8], mode: u32) -> Result<()> {
-    let temp_name = [b".", name, b".tmp"].concat();
-    write_via(dir, &temp_name, dir, name, content, mode)
+    write_via(dir, &temp_name(name), dir, name, content, mode)
+}
+
+/// Removes a file and, before it, what an interrupted [`write`] has left beside it.
+///
+/// # Errors
+/// `Io`.
+pub fn remove(dir: &Dir, name: &[u8]) -> Result<()> {
+    dir.remove(&temp_name(name))?;
+    dir.remove(name)
+}
+
+fn temp_name(name: &[u8]) -> Vec<u8> {
+    [b".", name, b".tmp"].concat()
 }
 
 /// Keeps what is about to be replaced, if it is there, under its name with `ending`; what was kept there first stays.
@@ -62,7 +74,6 @@ pub fn keep(dir: &Dir, name: &[u8], ending: &[u8]) -> Result<()> {
 pub fn rewrite(dir: &Dir, name: &[u8], content: &[u8]) -> Result<()> {
     let (old, _) = dir.read(name)?;
     let metadata = old.metadata().map_err(|error| Error::io("read", &dir.path_of(name), error))?;
-    let temp_name = [b".", name, b".tmp"].concat();
     let like_it = (Some((metadata.uid(), metadata.gid())), metadata.mode() & 0o7777);
-    replace(dir, &temp_name, dir, name, content, like_it)
+    replace(dir, &temp_name(name), dir, name, content, like_it)
 }
