@@ -19,8 +19,9 @@ use crate::{Outcome, check, fuzzed, hands};
 const FILES: usize = 24;
 /// A slow stick is busy for some seconds then.
 const BYTES: usize = 60_000;
-/// Seconds until all three jobs are done, at first: from the plugging in, and from the first line of the first job.
-const SPANS: (f64, f64) = (12.0, 12.0);
+/// Seconds until the jobs are done, at first: from the plugging in; from the first line of the first job; and, for the backup, which waits at a boot
+/// for the database, from there too.
+const SPANS: [f64; 3] = [12.0, 6.0, 60.0];
 /// Visits of a round, each of three sticks that are pulled.
 const VISITS: usize = 10;
 /// Power cuts of a round: all but the first meet the boot that follows the one before.
@@ -36,7 +37,8 @@ pub struct Field {
     pub random: Random,
     pub round: u64,
     pulls: [Moments; 3],
-    cuts: Moments,
+    /// By turns the first jobs and the backup are to be met.
+    cuts: [Moments; 2],
     pub hands: hands::Spans,
 }
 
@@ -76,8 +78,8 @@ pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages, hands]: [u64; 5]) -> Ou
 
 impl Field {
     fn new(lab: &mut Lab) -> Outcome<Field> {
-        let pulls = [0; 3].map(|_| Moments::until(SPANS.0));
-        let cuts = Moments::until(SPANS.1);
+        let pulls = [0; 3].map(|_| Moments::until(SPANS[0]));
+        let cuts = [Moments::until(SPANS[1]), Moments::until(SPANS[2])];
         let mut field =
             Field { sticks: BTreeMap::new(), random: random(), round: 0, pulls, cuts, hands: hands::Spans::new() };
         for index in 1..ROLES.len() {
@@ -209,8 +211,9 @@ impl Field {
             sets.push(self.sticks(lab)?);
         }
         let mut told = Vec::new();
-        for (_, sticks) in &sets {
-            let moment = self.cuts.next(&mut self.random);
+        for (number, (_, sticks)) in sets.iter().enumerate() {
+            let (turn, met) = if number % 2 == 0 { (0, &ROLES[..2]) } else { (1, &ROLES[2..]) };
+            let moment = self.cuts[turn].next(&mut self.random);
             let (said, lost) = if told.is_empty() {
                 self.first_cut(lab, sticks, moment)?
             } else {
@@ -219,8 +222,10 @@ impl Field {
             for (role, (_, fs)) in ROLES.into_iter().zip(sticks) {
                 tally.note(role.label, *fs, how_far(&said, role), "cut");
             }
-            let all_done = ROLES.into_iter().all(|role| how_far(&said, role) == "done");
-            self.cuts.learn(moment, if all_done { "done" } else { "cut off" });
+            // One that was met is what counts.
+            let far =
+                ["cut off", "not begun"].into_iter().find(|far| met.iter().any(|role| how_far(&said, role) == *far));
+            self.cuts[turn].learn(moment, far.unwrap_or("done"));
             told.push(line(sticks, moment, &said, lost));
         }
         let Some((token, last)) = sets.last() else { return Ok(()) };
