@@ -37,7 +37,7 @@ pub struct Field {
     pub random: Random,
     pub round: u64,
     pulls: [Moments; 3],
-    /// By turns the first jobs and the backup are to be met.
+    /// Four times the first jobs are to be met, then the backup, which takes long to begin.
     cuts: [Moments; 2],
     pub hands: hands::Spans,
 }
@@ -212,7 +212,7 @@ impl Field {
         }
         let mut told = Vec::new();
         for (number, (_, sticks)) in sets.iter().enumerate() {
-            let (turn, met) = if number % 2 == 0 { (0, &ROLES[..2]) } else { (1, &ROLES[2..]) };
+            let (turn, met) = if number % 5 < 4 { (0, &ROLES[..2]) } else { (1, &ROLES[2..]) };
             let moment = self.cuts[turn].next(&mut self.random);
             let (said, lost) = if told.is_empty() {
                 self.first_cut(lab, sticks, moment)?
