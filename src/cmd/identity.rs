@@ -14,7 +14,7 @@ use super::{Env, pi_zero_key, recovery};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::atomic;
-use crate::os::dir::{Dir, split};
+use crate::os::dir::{Dir, split, temp_name};
 use crate::settings::STATE_DIR;
 use crate::text::{hex, unhex};
 
@@ -108,7 +108,8 @@ fn write_new(path: &Path, content: &[u8]) -> Result<()> {
         let next = "give a name that is free; nothing was written".to_owned();
         return Err(Error::Refused { why: format!("{} is there already", path.display()), next });
     }
-    let temp = [b".", name, b".tmp"].concat();
+    // Not by `atomic::make`: that sets the mode, which FAT on a stick refuses.
+    let temp = temp_name(name);
     dir.remove(&temp)?;
     let mut file = dir.create(&temp, 0o600)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());

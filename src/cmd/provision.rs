@@ -5,7 +5,6 @@
 mod container;
 mod twin;
 
-use std::io::Write;
 use std::path::Path;
 
 use argh::FromArgs;
@@ -14,8 +13,8 @@ use log::{info, warn};
 use super::{Env, pi_zero_key};
 use crate::dataset::server::{PROVISIONED, Server};
 use crate::error::{Error, Result};
-use crate::os::dir::{Dir, set_owner_mode};
-use crate::os::{eeprom, mount, random};
+use crate::os::dir::{Dir, split, temp_name};
+use crate::os::{atomic, eeprom, mount, random};
 use crate::snapshot::client::PASSWORD_FILE;
 
 /// Where the package keeps what is copied to the server.
@@ -119,15 +118,15 @@ fn make_dirs(env: &Env) -> Result<()> {
 /// What is logged there (0640) belongs to the directory's group, so that its members need no sudo to read it. Made under
 /// another name first: a cut leaves none that they can't read.
 fn make_log_dir(path: &Path) -> Result<()> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let Some((parent, name)) = split(path) else { return Ok(()) };
     let dir = Dir::open(parent)?;
-    if dir.look(name.as_encoded_bytes())?.is_some() {
+    if dir.look(name)?.is_some() {
         return Ok(());
     }
     let owner = system_group(LOG_GROUP).map(|group| (0, group));
-    let temp = [b".", name.as_encoded_bytes(), b".tmp"].concat();
+    let temp = temp_name(name);
     dir.make(&temp, 0o755)?.set_owner_mode(owner, if owner.is_some() { 0o2755 } else { 0o755 })?;
-    dir.rename_new(&temp, &dir, name.as_encoded_bytes())?;
+    dir.rename_new(&temp, &dir, name)?;
     info!("made {}", path.display());
     Ok(())
 }
@@ -173,15 +172,7 @@ fn put(dir: &Dir, name: &str, content: &[u8], mode: u32, owner: Option<(u32, u32
     if dir.look(name.as_bytes())?.is_some() {
         return Ok(());
     }
-    let temp = format!(".{name}.tmp");
-    dir.remove(temp.as_bytes())?;
-    let mut file = dir.create(temp.as_bytes(), 0o600)?;
-    let fail = |error| Error::io("write", &dir.path_of(temp.as_bytes()), error);
-    file.write_all(content).map_err(fail)?;
-    set_owner_mode(&file, owner, mode).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    dir.rename_new(temp.as_bytes(), dir, name.as_bytes())?;
-    dir.sync()?;
+    atomic::make(dir, name.as_bytes(), content, mode, owner)?;
     info!("made {}", dir.shown(name.as_bytes()));
     Ok(())
 }

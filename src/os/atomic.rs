@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
-use super::dir::{Dir, set_owner_mode};
+use super::dir::{Dir, set_owner_mode, temp_name};
 use crate::error::{Error, Result};
 
 /// Replaces `name` in `dir` by `content`: written as `temp_name` in `temp_dir` (same filesystem), flushed, renamed,
@@ -24,14 +24,19 @@ fn replace(
     content: &[u8],
     (owner, mode): (Option<(u32, u32)>, u32),
 ) -> Result<()> {
-    temp_dir.remove(temp_name)?;
-    let mut file = temp_dir.create(temp_name, mode)?;
-    let fail = |error: std::io::Error| Error::io("write", &temp_dir.path_of(temp_name), error);
-    file.write_all(content).map_err(fail)?;
-    set_owner_mode(&file, owner, mode).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
+    fill(temp_dir, temp_name, content, (owner, mode))?;
     temp_dir.rename(temp_name, dir, name)?;
     dir.sync()
+}
+
+/// Writes a temporary file and flushes it.
+fn fill(dir: &Dir, temp: &[u8], content: &[u8], (owner, mode): (Option<(u32, u32)>, u32)) -> Result<()> {
+    dir.remove(temp)?;
+    let mut file = dir.create(temp, mode)?;
+    let fail = |error: std::io::Error| Error::io("write", &dir.path_of(temp), error);
+    file.write_all(content).map_err(fail)?;
+    set_owner_mode(&file, owner, mode).map_err(fail)?;
+    file.sync_all().map_err(fail)
 }
 
 /// As [`write_via`] with the temporary file beside the final one.
@@ -51,8 +56,16 @@ pub fn remove(dir: &Dir, name: &[u8]) -> Result<()> {
     dir.remove(name)
 }
 
-fn temp_name(name: &[u8]) -> Vec<u8> {
-    [b".", name, b".tmp"].concat()
+/// Makes `name` where nothing has that name, with all of its content; durable when this returns. A crash leaves nothing of that name, and a temporary
+/// file, which the next call replaces.
+///
+/// # Errors
+/// `Io`, also if the name has come to be there meanwhile.
+pub fn make(dir: &Dir, name: &[u8], content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
+    let temp = temp_name(name);
+    fill(dir, &temp, content, (owner, mode))?;
+    dir.rename_new(&temp, dir, name)?;
+    dir.sync()
 }
 
 /// Keeps what is about to be replaced, if it is there, under its name with `ending`; what was kept there first stays.

@@ -284,7 +284,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn replace_link(&self, name: &[u8], to: &str) -> Result<()> {
-        let temp = [b".", name, b".tmp"].concat();
+        let temp = temp_name(name);
         self.remove(&temp)?;
         rustix::fs::symlinkat(to, &self.fd, &temp[..]).map_err(|error| self.err("link", &temp, error))?;
         self.rename(&temp, self, name)
@@ -348,6 +348,11 @@ pub fn split(path: &Path) -> Option<(&Path, &[u8])> {
     let name = path.file_name()?.as_encoded_bytes();
     let parent = path.parent()?;
     Some((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
+}
+
+/// What a file is called beside its place until all of it is there.
+pub fn temp_name(name: &[u8]) -> Vec<u8> {
+    [b".", name, b".tmp"].concat()
 }
 
 /// Sets owner and permission bits of an open file or directory, where they are others: to look costs a tenth of what it
