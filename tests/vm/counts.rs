@@ -1,5 +1,5 @@
 //! What the program asks of the system in the booted image, on aarch64: system calls and bytes as the kernel's tracing counts them, memory as it
-//! tells of it. The machine is emulated: seconds would say nothing. docs/performance.md has the last figures.
+//! tells of it. The machine is emulated: seconds would say nothing.
 
 use std::time::Duration;
 

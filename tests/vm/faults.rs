@@ -19,9 +19,10 @@ use crate::{Outcome, check, fuzzed, hands};
 const FILES: usize = 24;
 /// A slow stick is busy for some seconds then.
 const BYTES: usize = 60_000;
-/// Seconds until the jobs are done, at first: from the plugging in; from the first line of the first job; and, for the backup, which waits at a boot
-/// for the database, from there too.
-const SPANS: [f64; 3] = [12.0, 6.0, 60.0];
+/// Seconds from the plugging in until the jobs are done, at first.
+const PULLED: f64 = 12.0;
+/// From the first job's first line until it and the next are done, and until the backup is, which waits at a boot for the database.
+const CUT: [f64; 2] = [6.0, 60.0];
 /// Visits of a round, each of three sticks that are pulled.
 const VISITS: usize = 10;
 /// Power cuts of a round: all but the first meet the boot that follows the one before.
@@ -78,8 +79,8 @@ pub fn run(lab: &mut Lab, [pulls, cuts, errors, damages, hands]: [u64; 5]) -> Ou
 
 impl Field {
     fn new(lab: &mut Lab) -> Outcome<Field> {
-        let pulls = [0; 3].map(|_| Moments::until(SPANS[0]));
-        let cuts = [Moments::until(SPANS[1]), Moments::until(SPANS[2])];
+        let pulls = [0; 3].map(|_| Moments::until(PULLED));
+        let cuts = CUT.map(Moments::until);
         let mut field =
             Field { sticks: BTreeMap::new(), random: random(), round: 0, pulls, cuts, hands: hands::Spans::new() };
         for index in 1..ROLES.len() {
@@ -274,7 +275,6 @@ impl Field {
     /// Each stick once more, in peace: now all of it must be there.
     pub fn again(&mut self, lab: &mut Lab, token: &str, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
         let (vm, shell) = lab.machine()?;
-        let mut left = LEFT.to_owned();
         for (index, role) in ROLES.into_iter().enumerate() {
             let begun = mark(shell)?;
             vm.plug(role.word, &sticks[index].0)?;
@@ -284,20 +284,25 @@ impl Field {
                 _ => whole(shell, role.place, Some(token))?,
             }
             whole(shell, "/srv/rpi-server", Some(token))?;
-            let uuid = shell.run(&format!("lsblk -no UUID $(findmnt -no SOURCE {})", role.place))?;
-            left += &format!("; find /srv/rpi-server/.toolmaster/sticks/{uuid} -name '.*.tmp' 2>/dev/null");
+            if index < 2 {
+                // What is on record of it, and of no backup: the directory is there, or this fails.
+                let uuid = shell.run(&format!("lsblk -no UUID $(findmnt -no SOURCE {})", role.place))?;
+                let place = format!("/srv/rpi-server/.toolmaster/sticks/{}", uuid.to_ascii_lowercase());
+                let left = shell.run(&format!("find {place} -name '.*.tmp'"))?;
+                check(left.is_empty(), format!("left over:\n{left}"))?;
+            }
             vm.pull(role.word)?;
             completed(shell)?;
         }
         // What a cut-off run left for the next one to clear is gone.
-        let left = shell.run(&format!("{left} || true"))?;
+        let left = shell.run(LEFT)?;
         check(left.is_empty(), format!("left over:\n{left}"))
     }
 }
 
 /// What is left of runs that were cut off. A stick's own place is for its next visit to clear, which not each stick of a round has.
 const LEFT: &str = "find /srv/rpi-server -path '*/.toolmaster/sticks' -prune -o -name '.*.tmp' -print -o -path '*/.toolmaster/tmp/*' -print | \
-    grep -v '^/srv/rpi-server/logs'";
+    grep -v '^/srv/rpi-server/logs' || true";
 
 fn files(sticks: &[(PathBuf, Fs)]) -> Vec<&Path> {
     sticks.iter().map(|(stick, _)| stick.as_path()).collect()

@@ -80,15 +80,14 @@ pub fn round(field: &mut Field, lab: &mut Lab, tally: &mut Tally, cut: bool) -> 
 /// Both commands are under way; each one's stick is pulled at its own moment.
 fn pulled(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(PathBuf, Fs)]) -> Outcome<()> {
     let spans = &field.hands.pulls;
-    let mut moments: Vec<(Duration, usize)> =
-        spans.iter().map(|span| span.next(&mut field.random)).zip(STICKS).collect();
+    let mut moments: Vec<(Duration, usize)> = spans.iter().map(|span| span.next(&mut field.random)).zip(0..).collect();
     moments.sort();
     let (vm, shell) = lab.machine()?;
     begin(shell, &[SYNC, RESTORE])?;
     let started = Instant::now();
     for (moment, index) in &moments {
         sleep(moment.saturating_sub(started.elapsed()));
-        vm.pull(ROLES[*index].word)?;
+        vm.pull(ROLES[STICKS[*index]].word)?;
     }
     shell.until("! pgrep -x toolmaster", END)?;
     completed(shell)?;
@@ -96,10 +95,8 @@ fn pulled(field: &mut Field, lab: &mut Lab, tally: &mut Tally, sticks: &[(PathBu
     for hand in [&SYNC, &RESTORE] {
         ends.push(ended(shell, hand)?);
     }
-    for ((span, end), place) in field.hands.pulls.iter_mut().zip(&ends).zip(STICKS) {
-        for (moment, _) in moments.iter().filter(|(_, index)| *index == place) {
-            span.learn(*moment, end);
-        }
+    for (moment, index) in &moments {
+        field.hands.pulls[*index].learn(*moment, ends[*index]);
     }
     sound(shell)?;
     once_more(lab, sticks)?;

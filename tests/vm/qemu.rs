@@ -125,7 +125,7 @@ impl Vm {
         self.plug_node(name, json!({"driver": "raw", "file": {"driver": "file", "filename": file}}))
     }
 
-    /// Puts a slow stick in: so many bytes are written in a second.
+    /// Puts a slow stick in: so many bytes are written and read in a second.
     pub fn plug_slow(&mut self, name: &str, file: &Path, bytes: u64) -> Outcome<()> {
         let group = format!("{name}-limit");
         let limits = json!({"bps-total": bytes});
