@@ -167,13 +167,14 @@ fn begin(shell: &mut Shell, hands: &[Hand]) -> Outcome<()> {
     Ok(())
 }
 
-/// How a command ended: it did its work, or said why not in a line.
+/// How a command ended: it did its work, or said why not in a line, also where its stick was gone before it had looked for it.
 fn ended(shell: &mut Shell, hand: &Hand) -> Outcome<&'static str> {
     let said = shell.run(&format!("cat /run/hand-{}.log", hand.name))?;
     let told = said.lines().any(|line| line.contains(" -> "));
     match said.lines().last() {
         Some("code 0") => check(said.contains(hand.done), format!("{}: {said}", hand.name)).map(|()| "done"),
         Some("code 1" | "code 2" | "code 75" | "code 78") if told => Ok("cut off"),
+        Some("code 64") if told && said.contains("there is no device") => Ok("not begun"),
         _ => Err(format!("{}: {said}", hand.name)),
     }
 }
