@@ -40,9 +40,9 @@ fn counted(lab: &mut Lab) -> Outcome<()> {
         "work", "calls", "looks", "bytes in", "bytes out", "peak KiB"
     );
     count(lab.machine()?.1, "start", "toolmaster --help", 0)?;
-    // The walk that nobody can do without, of both sides.
+    // The walk that nobody can do without, of both sides; by its path, or busybox takes its own.
     visit(lab, &INGEST, &ingest, |shell| {
-        let walk = "find /srv/rpi-server/master /mnt/physusb/master -printf '%s %T@\\n'";
+        let walk = "/usr/bin/find /srv/rpi-server/master /mnt/physusb/master -printf '%s %T@\\n'";
         count(shell, "find, both trees", walk, 2 * FILES)?;
         let device = shell.run("findmnt -no SOURCE /mnt/physusb")?;
         count(shell, "ingest, nothing changed", &format!("toolmaster ingest --device {device}"), 2 * FILES)
@@ -59,7 +59,8 @@ fn counted(lab: &mut Lab) -> Outcome<()> {
 
 /// Runs a command and prints its line. It has looked at `least` files at least: otherwise something else was counted.
 fn count(shell: &mut Shell, name: &str, command: &str, least: usize) -> Outcome<()> {
-    let word = command.split(' ').next().unwrap_or_default();
+    // What the kernel calls it.
+    let word = command.split(' ').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     let traced = format!(
         "cd /sys/kernel/tracing/events && c='comm == \"{word}\"' && calls=raw_syscalls/sys_enter/trigger && \
          into=syscalls/sys_exit_read/trigger && out=syscalls/sys_exit_write/trigger && \
