@@ -45,7 +45,8 @@ fn counted(lab: &mut Lab) -> Outcome<()> {
         let walk = "/usr/bin/find /srv/rpi-server/master /mnt/physusb/master -printf '%s %T@\\n'";
         count(shell, "find, both trees", walk, 2 * FILES)?;
         let device = shell.run("findmnt -no SOURCE /mnt/physusb")?;
-        count(shell, "ingest, nothing changed", &format!("toolmaster ingest --device {device}"), 2 * FILES)
+        count(shell, "ingest, nothing changed", &format!("toolmaster ingest --device {device}"), 2 * FILES)?;
+        show_again(shell, &device)
     })?;
     visit(lab, &DIST, &dist, |shell| {
         let device = shell.run("findmnt -no SOURCE /mnt/physusb")?;
@@ -53,8 +54,14 @@ fn counted(lab: &mut Lab) -> Outcome<()> {
         let sync = format!("toolmaster dist-sync --device {device}");
         shell.run_within(&format!("{sync} 2>&1"), COMMAND)?;
         count(shell, "dist-sync, nothing changed", &sync, 2 * FILES)?;
-        shell.run("rm -r /opt/toolmaster/master /opt/toolmaster/docviewer").map(drop)
+        shell.run("rm -rf /opt/toolmaster/master /opt/toolmaster/docviewer")?;
+        show_again(shell, &device)
     })
+}
+
+/// A command by hand takes the stick away from where the operator sees it.
+fn show_again(shell: &mut Shell, device: &str) -> Outcome<()> {
+    shell.run(&format!("systemctl start usb-park@{}.service", device.trim_start_matches("/dev/"))).map(drop)
 }
 
 /// Runs a command and prints its line. It has looked at `least` files at least: otherwise something else was counted.

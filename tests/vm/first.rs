@@ -42,18 +42,20 @@ fn second_boot(lab: &mut Lab) -> Outcome<()> {
 }
 
 /// A secret's or an identity's name, and the command that prints it.
-const OWN: [(&str, &str); 8] = [
+const OWN: [(&str, &str); 9] = [
     ("machine-id", "cat /etc/machine-id"),
     ("ssh host key (ed25519)", "sed -n 5p /etc/ssh/ssh_host_ed25519_key"),
     ("ssh host key (rsa)", "sed -n 20p /etc/ssh/ssh_host_rsa_key"),
     ("ssh host key (ecdsa)", "sed -n 5p /etc/ssh/ssh_host_ecdsa_key"),
+    ("key for the Pi Zero", "sed -n 5p /root/.ssh/id_ed25519"),
     ("database password", "cat /etc/toolmaster/postgres-password"),
     ("server id", "cat /srv/rpi-server/.toolmaster/server-id"),
     ("random seed", "base64 -w 0 /var/lib/systemd/random-seed | cut -c 1-60"),
     ("Docker's id", "cat /var/lib/docker/engine-id"),
 ];
 /// Those that give power to whoever reads them.
-const SECRETS: &str = "/etc/ssh/ssh_host_*_key /etc/toolmaster/postgres-password /var/lib/systemd/random-seed /var/lib/systemd/credential.secret";
+const SECRETS: &str = "/etc/ssh/ssh_host_*_key /root/.ssh/id_ed25519 /etc/toolmaster/postgres-password /var/lib/systemd/random-seed \
+    /var/lib/systemd/credential.secret";
 
 fn own_secrets(lab: &mut Lab) -> Outcome<()> {
     lab.switch_off()?;
