@@ -45,7 +45,7 @@ pub fn inspect(
     dataset: Dataset,
 ) -> Result<Need> {
     let mut need = Need::default();
-    let mut walk = Walk::new(Some(stick), local)?;
+    let mut walk = Walk::new(Some(stick), local)?.side_by_side();
     while let Some(step) = walk.step()? {
         let (left, right) = match step {
             Step::File { left, right } if walk.path() != meta::NAME => (left, right),

@@ -83,7 +83,7 @@ pub struct How<'a> {
 /// `Io`, `Unreadable` for the server's files, `Refused` for a stick that can't be walked.
 pub fn survey(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: How<'_>) -> Result<Survey> {
     let mut found = Survey { since: known.is_known().then(Since::default), ..Survey::default() };
-    let mut walk = Walk::new(stick, server)?.tolerant();
+    let mut walk = Walk::new(stick, server)?.tolerant().side_by_side();
     let mut print = DefaultHasher::new();
     let mut folded = vec![Folded::default()];
     while let Some(step) = walk.step()? {

@@ -1,6 +1,7 @@
 //! Files: walked, compared, copied and listed in manifests, a directory at a time.
 
 pub mod copy;
+pub mod listing;
 pub mod manifest;
 pub mod remove;
 pub mod same;

@@ -2,9 +2,10 @@
 //! tree is ever held: what is in memory are the names of the directories from the root down to where the walk is.
 
 use crate::error::{Error, Result};
-use crate::os::dir::{Dir, Entry, Kind, Names};
+use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::signal;
 use crate::text::Shown;
+use crate::tree::listing::{Listing, Second};
 use crate::tree::same::is_dropping;
 
 /// Deeper than any dataset that people make; a bound for the descriptors held open (two a level).
@@ -52,6 +53,7 @@ pub struct Walk {
     path: Vec<u8>,
     next: Next,
     tolerant: bool,
+    second: Option<Second>,
 }
 
 /// What the next step begins with.
@@ -65,28 +67,10 @@ enum Next {
 }
 
 struct Level {
-    left: Option<Listed>,
-    right: Option<Listed>,
+    left: Option<Listing>,
+    right: Option<Listing>,
     /// Length of the path of this directory.
     path_len: usize,
-}
-
-struct Listed {
-    dir: Dir,
-    dev: u64,
-    names: Names,
-    next: usize,
-}
-
-impl Listed {
-    fn new(dir: Dir) -> Result<Listed> {
-        let names = dir.names()?;
-        Ok(Listed { dev: dir.entry()?.dev, dir, names, next: 0 })
-    }
-
-    fn head(&self) -> Option<&[u8]> {
-        self.names.get(self.next)
-    }
 }
 
 impl Walk {
@@ -95,15 +79,21 @@ impl Walk {
     /// # Errors
     /// `Io`.
     pub fn new(left: Option<&Dir>, right: Option<&Dir>) -> Result<Walk> {
-        let list = |dir: Option<&Dir>| dir.map(|dir| dir.again().and_then(Listed::new)).transpose();
+        let list = |dir: Option<&Dir>| dir.map(|dir| dir.again().and_then(Listing::new)).transpose();
         let root = Level { left: list(left)?, right: list(right)?, path_len: 0 };
-        Ok(Walk { levels: vec![root], path: Vec::new(), next: Next::Name, tolerant: false })
+        Ok(Walk { levels: vec![root], path: Vec::new(), next: Next::Name, tolerant: false, second: None })
     }
 
     /// Goes on where the left tree can't be read, and says so by a step. Without this it is an error, so that nothing
     /// is ever deleted or replaced because it was overlooked.
     pub fn tolerant(mut self) -> Walk {
         self.tolerant = true;
+        self
+    }
+
+    /// Looks at both trees at the same time, some names ahead: for a walk that changes neither.
+    pub fn side_by_side(mut self) -> Walk {
+        self.second = Second::start();
         self
     }
 
@@ -154,6 +144,9 @@ impl Walk {
             let Some(level) = self.levels.last_mut() else {
                 return Ok(None);
             };
+            if let Some(second) = &self.second {
+                second.look_ahead(&mut level.left, &mut level.right)?;
+            }
             self.path.truncate(level.path_len);
             let Some((on_left, on_right)) = level.next_name(&mut self.path) else {
                 self.levels.pop();
@@ -191,7 +184,7 @@ impl Walk {
         let level = self.levels.last();
         let listed = level.and_then(|level| if side == Side::Left { &level.left } else { &level.right }.as_ref());
         let Some(listed) = listed.filter(|_| there) else { return Ok(None) };
-        match listed.dir.look(self.name()) {
+        match listed.look(self.name()) {
             Ok(Some(entry)) if entry.dev != listed.dev => Ok(Some(Entry { kind: Kind::Other("mount point"), ..entry })),
             Err(_) if self.tolerant && side == Side::Left => {
                 let kind = Kind::Other(UNREADABLE);
@@ -209,7 +202,7 @@ impl Walk {
         };
         let other = if skipped == Side::Left { &mut level.right } else { &mut level.left };
         if let Some(listed) = other {
-            listed.next = listed.next.saturating_sub(1);
+            listed.step_back();
         }
     }
 
@@ -222,7 +215,7 @@ impl Walk {
             });
         }
         let open = |entry: Option<Entry>, dir: Option<&Dir>| match (entry, dir) {
-            (Some(Entry { kind: Kind::Dir, .. }), Some(dir)) => dir.sub(self.name())?.map(Listed::new).transpose(),
+            (Some(Entry { kind: Kind::Dir, .. }), Some(dir)) => dir.sub(self.name())?.map(Listing::new).transpose(),
             _ => Ok(None),
         };
         let (left, unreadable) = match open(left, self.left()) {
@@ -238,8 +231,8 @@ impl Walk {
 impl Level {
     /// Appends the smaller of the two next names to the path; says which sides have it.
     fn next_name(&mut self, path: &mut Vec<u8>) -> Option<(bool, bool)> {
-        let left = self.left.as_ref().and_then(Listed::head);
-        let right = self.right.as_ref().and_then(Listed::head);
+        let left = self.left.as_ref().and_then(Listing::head);
+        let right = self.right.as_ref().and_then(Listing::head);
         let name = match (left, right) {
             (Some(left), Some(right)) => left.min(right),
             (Some(name), None) | (None, Some(name)) => name,
@@ -252,7 +245,7 @@ impl Level {
         path.extend_from_slice(name);
         for (there, listed) in [(sides.0, &mut self.left), (sides.1, &mut self.right)] {
             if let Some(listed) = listed.as_mut().filter(|_| there) {
-                listed.next += 1;
+                listed.pass();
             }
         }
         Some(sides)
@@ -288,7 +281,12 @@ mod tests {
     fn steps(left: &[&str], right: &[&str]) -> Vec<String> {
         let dirs = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (left, right) = (lay(dirs.0.path(), left), lay(dirs.1.path(), right));
-        let mut walk = Walk::new(Some(&left), Some(&right)).unwrap();
+        let steps = steps_of(Walk::new(Some(&left), Some(&right)).unwrap());
+        assert_eq!(steps, steps_of(Walk::new(Some(&left), Some(&right)).unwrap().side_by_side()));
+        steps
+    }
+
+    fn steps_of(mut walk: Walk) -> Vec<String> {
         let mut steps = Vec::new();
         let letter = |entry: Option<Entry>| entry.map_or("-", |entry| if entry.kind == Kind::Dir { "d" } else { "f" });
         while let Some(step) = walk.step().unwrap() {
@@ -339,6 +337,24 @@ mod tests {
                 "file c f-"
             ]
         );
+    }
+
+    /// More names than are looked up at once, not the same on both sides, links at the borders.
+    #[test]
+    fn side_by_side_meets_what_a_plain_walk_meets() {
+        let name = |number: usize| match number {
+            // Every name opposite a link is met once more, after it.
+            254 | 255 | 256 | 511 | 512 => format!("{number:04}@"),
+            300 => format!("{number:04}/"),
+            _ => format!("{number:04}"),
+        };
+        let left: Vec<String> = (0..1200).filter(|number| number % 7 != 3).map(name).collect();
+        let right: Vec<String> = (0..700).map(|number| format!("{number:04}")).collect();
+        let words = |names: &'static [String]| names.iter().map(String::as_str).collect::<Vec<_>>();
+        let (left, right) = (words(left.leak()), words(right.leak()));
+        // `steps` holds the two walks to each other.
+        assert!(steps(&left, &right).len() > 1100);
+        assert!(steps(&right, &left).len() > 1100);
     }
 
     #[test]
