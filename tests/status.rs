@@ -111,8 +111,12 @@ fn a_run_that_failed_is_told_with_its_own_advice() {
         root.file(".toolmaster/role", "DIST\n", ago(60));
     });
     site.backup().fails(2);
-    let found = only_bad(|| status(&site), "backup", "は終わっていません(refused)");
-    assert!(!found["next"].as_str().unwrap().contains("ログを確認して"), "{found}");
+    let found = only_bad(|| status(&site), "backup", "は終わっていません(断った)");
+    let next = found["next"].as_str().unwrap();
+    assert!(
+        !next.contains("ログを確認して") && next.ends_with("(RUNBOOK 5 章の表に、この行の意味があります)"),
+        "{found}"
+    );
 }
 
 #[test]

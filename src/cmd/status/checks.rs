@@ -160,7 +160,10 @@ fn ingest(facts: &Facts<'_>) -> Result<Found> {
 fn failed(facts: &Facts<'_>, run: &Run, more: &str) -> Found {
     let said = run.error.as_deref().unwrap_or_default();
     let (why, next) = said.split_once(" -> ").unwrap_or((said, "ログを確認して、もう一度"));
-    bad(format!("{} は終わっていません({}): {why}{more}", facts.ended(run), run.result), next)
+    bad(
+        format!("{} は終わっていません({}): {why}{more}", facts.ended(run), run.word()),
+        format!("{next}(RUNBOOK 5 章の表に、この行の意味があります)"),
+    )
 }
 
 fn lost_edits(server: &Server) -> Result<Found> {

@@ -51,6 +51,18 @@ impl Run {
     pub fn is_done(&self) -> bool {
         self.result == "done"
     }
+
+    /// How it ended, for the operator.
+    pub fn word(&self) -> &'static str {
+        match self.result.as_str() {
+            "done" => "完了",
+            "refused" => "断った",
+            "nothing" => "元が無い",
+            "busy" => "使用中",
+            "different" => "差分あり",
+            _ => "失敗",
+        }
+    }
 }
 
 /// The runs that are on record.

@@ -22,14 +22,7 @@ pub fn text(page: &Page<'_>) -> String {
 }
 
 fn run(run: &Run) -> String {
-    let (class, mark, word) = match run.result.as_str() {
-        "done" => ("good", "○", "完了"),
-        "refused" => ("bad", "×", "断った"),
-        "nothing" => ("bad", "×", "元が無い"),
-        "busy" => ("bad", "×", "使用中"),
-        "different" => ("bad", "×", "差分あり"),
-        _ => ("bad", "×", "失敗"),
-    };
+    let (class, mark) = if run.is_done() { ("good", "○") } else { ("bad", "×") };
     let time = run.ended().and_then(|_| run.time.get(5..16)).map(|time| time.replacen('T', " ", 1));
     let time = time.unwrap_or_else(|| "日時不明".to_owned());
     let label = run.label.as_deref().map(|label| format!(" <span class=\"label\">{}</span>", Html(label)));
@@ -43,6 +36,7 @@ fn run(run: &Run) -> String {
         "<li class=\"{class}\">\n<p class=\"name\"><span class=\"when\">{time}</span> <span class=\"mark\" aria-hidden=\"true\">{mark}</span> \
          <span class=\"word\">{word}</span> {job}{label}</p>\n<p>{what}</p>{error}</li>\n",
         time = Html(&time),
+        word = run.word(),
         job = Html(job_name(&run.job)),
         label = label.unwrap_or_default(),
         what = Html(&what.join(" / ")),
