@@ -1,7 +1,7 @@
 //! What tells an operator how it goes: the lights, the verdicts of `toolmaster status` and of its page, the site's programs that
 //! tell of a failure, `toolmaster watch`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::lab::Lab;
 use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
-use crate::sticks::{BACKUP, DIST, INGEST, completed, empty_stick, finished, ingest_stick, mark};
+use crate::sticks::{BACKUP, DIST, INGEST, Role, completed, empty_stick, finished, ingest_stick, mark};
 use crate::{Case, Outcome, check, fail};
 
 /// A job that was slow or failed, on a busy machine.
@@ -31,12 +31,13 @@ pub fn cases() -> Vec<Case> {
 /// The lights are those of a USB keyboard: real ones of the kernel's leds-class. A loop without a process of its own notes each change.
 const OBSERVER: &str = r#"cat >/run/observe <<'END'
 cd "$1" && exec 9<> <(:) || exit
-last=
+last= seen=
 while :; do
   IFS= read -r trigger <trigger; now=as-before
   case $trigger in *'[timer]'*) { read -r on <delay_on && read -r off <delay_off && now=$on/$off; } 2>/dev/null || now=$last ;; esac
-  # The kernel's own, until the program has set its times.
-  if [ "$now" != "$last" ] && [ "$now" != 500/500 ]; then echo "$EPOCHREALTIME $now"; last=$now; fi
+  # Seen twice: the two times are set one after the other. 500/500 is the kernel's own, until they are.
+  if [ "$now" = "$seen" ] && [ "$now" != "$last" ] && [ "$now" != 500/500 ]; then echo "$EPOCHREALTIME $now"; last=$now; fi
+  seen=$now
   read -r -t 0.05 -u 9
 done
 END
@@ -107,14 +108,10 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     let text = format!("the verdicts {}", lab.later());
     let ingested = ingest_stick(lab, "stick", Fs::Ext4, Layout::Whole, &text)?;
     let backed_up = empty_stick(lab, &BACKUP, "backup", Fs::Ext4, Layout::Whole)?;
-    let (vm, shell) = lab.machine()?;
     for (role, name, stick) in [(&INGEST, "stick", &ingested), (&BACKUP, "backup", &backed_up)] {
-        let begun = mark(shell)?;
-        vm.plug(name, stick)?;
-        finished(shell, role, &begun)?;
-        vm.pull(name)?;
-        completed(shell)?;
+        visit(lab, role, name, stick)?;
     }
+    let shell = lab.machine()?.1;
     shell.run_within("systemctl start tool-restore-drill.service", JOB)?;
     looked_at(shell, "healthy", &[])?;
     for (name, key, cause, mend) in CAUSES {
@@ -135,9 +132,12 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
         JOB,
     )?;
     shell.until(crate::faults::QUIET, JOB)?;
-    looked_at(shell, "refused", &["units"])?;
+    looked_at(shell, "refused", &["ingest", "units"])?;
     vm.pull("refused")?;
     completed(shell)?;
+    // The right stick makes it good.
+    visit(lab, &INGEST, "stick", &ingested)?;
+    let (vm, shell) = lab.machine()?;
     shell.run("head -c 8M /dev/urandom >/srv/rpi-server/master/large.bin")?;
     vm.plug_slow("slow", &slow, SLOW)?;
     crate::sticks::written(shell)?;
@@ -147,6 +147,16 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     shell.until(crate::faults::QUIET, JOB)?;
     vm.pull("slow")?;
     shell.run("rm /srv/rpi-server/master/large.bin")?;
+    completed(shell)
+}
+
+/// Plugs a stick in, waits for its job's end and pulls it.
+fn visit(lab: &mut Lab, role: &Role, name: &str, stick: &Path) -> Outcome<()> {
+    let (vm, shell) = lab.machine()?;
+    let begun = mark(shell)?;
+    vm.plug(name, stick)?;
+    finished(shell, role, &begun)?;
+    vm.pull(name)?;
     completed(shell)
 }
 
