@@ -91,7 +91,7 @@ impl Second {
     pub fn start() -> Option<Second> {
         let (work, taken) = channel::<Listing>();
         let (give, done) = channel();
-        let thread = std::thread::Builder::new().name("second side".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().spawn(move || {
             for mut listed in taken {
                 listed.look_ahead();
                 if give.send(listed).is_err() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::lab::Lab;
 use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
-use crate::sticks::{DIST, INGEST, empty_stick, visit};
+use crate::sticks::{DIST, INGEST, empty_stick, plugged};
 use crate::{Case, Outcome, check};
 
 /// Files of the dataset, 50 a directory.
@@ -41,32 +41,26 @@ fn counted(lab: &mut Lab) -> Outcome<()> {
     );
     count(lab.machine()?.1, "start", "toolmaster --help", 0)?;
     // The walk that nobody can do without, of both sides; by its path, or busybox takes its own.
-    visit(lab, &INGEST, &ingest, |shell| {
+    // The command by hand ends what the operator sees of the stick.
+    plugged(lab, &INGEST, &ingest, |shell| {
         let walk = "/usr/bin/find /srv/rpi-server/master /mnt/physusb/master -printf '%s %T@\\n'";
         count(shell, "find, both trees", walk, 2 * FILES)?;
         let device = shell.run("findmnt -no SOURCE /mnt/physusb")?;
-        count(shell, "ingest, nothing changed", &format!("toolmaster ingest --device {device}"), 2 * FILES)?;
-        show_again(shell, &device)
+        count(shell, "ingest, nothing changed", &format!("toolmaster ingest --device {device}"), 2 * FILES)
     })?;
-    visit(lab, &DIST, &dist, |shell| {
+    plugged(lab, &DIST, &dist, |shell| {
         let device = shell.run("findmnt -no SOURCE /mnt/physusb")?;
         count(shell, "dist-export, nothing changed", &format!("toolmaster dist-export --device {device}"), 2 * FILES)?;
         let sync = format!("toolmaster dist-sync --device {device}");
         shell.run_within(&format!("{sync} 2>&1"), COMMAND)?;
         count(shell, "dist-sync, nothing changed", &sync, 2 * FILES)?;
-        shell.run("rm -rf /opt/toolmaster/master /opt/toolmaster/docviewer")?;
-        show_again(shell, &device)
+        shell.run("rm -rf /opt/toolmaster/master /opt/toolmaster/docviewer").map(drop)
     })
-}
-
-/// A command by hand takes the stick away from where the operator sees it.
-fn show_again(shell: &mut Shell, device: &str) -> Outcome<()> {
-    shell.run(&format!("systemctl start usb-park@{}.service", device.trim_start_matches("/dev/"))).map(drop)
 }
 
 /// Runs a command and prints its line. It has looked at `least` files at least: otherwise something else was counted.
 fn count(shell: &mut Shell, name: &str, command: &str, least: usize) -> Outcome<()> {
-    // What the kernel calls it.
+    // What the kernel calls it, and its threads.
     let word = command.split(' ').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
     let traced = format!(
         "cd /sys/kernel/tracing/events && c='comm == \"{word}\"' && calls=raw_syscalls/sys_enter/trigger && \

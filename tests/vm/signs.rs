@@ -1,7 +1,7 @@
 //! What tells an operator how it goes: the lights, the verdicts of `toolmaster status` and of its page, the site's programs that
 //! tell of a failure, `toolmaster watch`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::lab::Lab;
 use crate::shell::Shell;
 use crate::stick::{Fs, Layout, Recipe, make};
-use crate::sticks::{BACKUP, DIST, INGEST, Role, completed, empty_stick, finished, ingest_stick, mark};
+use crate::sticks::{BACKUP, DIST, INGEST, completed, empty_stick, ingest_stick, mark, plugged};
 use crate::{Case, Outcome, check, fail};
 
 /// A job that was slow or failed, on a busy machine.
@@ -108,9 +108,8 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     let text = format!("the verdicts {}", lab.later());
     let ingested = ingest_stick(lab, "stick", Fs::Ext4, Layout::Whole, &text)?;
     let backed_up = empty_stick(lab, &BACKUP, "backup", Fs::Ext4, Layout::Whole)?;
-    for (role, name, stick) in [(&INGEST, "stick", &ingested), (&BACKUP, "backup", &backed_up)] {
-        visit(lab, role, name, stick)?;
-    }
+    plugged(lab, &INGEST, &ingested, |_| Ok(()))?;
+    plugged(lab, &BACKUP, &backed_up, |_| Ok(()))?;
     let shell = lab.machine()?.1;
     shell.run_within("systemctl start tool-restore-drill.service", JOB)?;
     looked_at(shell, "healthy", &[])?;
@@ -136,7 +135,7 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     vm.pull("refused")?;
     completed(shell)?;
     // The right stick makes it good.
-    visit(lab, &INGEST, "stick", &ingested)?;
+    plugged(lab, &INGEST, &ingested, |_| Ok(()))?;
     let (vm, shell) = lab.machine()?;
     shell.run("head -c 8M /dev/urandom >/srv/rpi-server/master/large.bin")?;
     vm.plug_slow("slow", &slow, SLOW)?;
@@ -147,16 +146,6 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     shell.until(crate::faults::QUIET, JOB)?;
     vm.pull("slow")?;
     shell.run("rm /srv/rpi-server/master/large.bin")?;
-    completed(shell)
-}
-
-/// Plugs a stick in, waits for its job's end and pulls it.
-fn visit(lab: &mut Lab, role: &Role, name: &str, stick: &Path) -> Outcome<()> {
-    let (vm, shell) = lab.machine()?;
-    let begun = mark(shell)?;
-    vm.plug(name, stick)?;
-    finished(shell, role, &begun)?;
-    vm.pull(name)?;
     completed(shell)
 }
 
@@ -236,9 +225,12 @@ fn told(lab: &mut Lab) -> Outcome<()> {
 
     // Every try is told of, until it succeeds.
     shell.run("mkdir -p /run/systemd/system/tool-snapshot.service.d && printf '[Service]\\nRestartSec=5\\n' >/run/systemd/system/tool-snapshot.service.d/soon.conf && systemctl daemon-reload")?;
-    shell.run("docker stop postgres >/dev/null; systemctl start --no-block tool-snapshot.service")?;
+    // A database that is down would be waited for.
+    let password = "/etc/toolmaster/postgres-password";
+    shell.run(&format!("cp -a {password} /run/password && printf 'another-password-1234567890abcdef' >{password}"))?;
+    shell.run("systemctl start --no-block tool-snapshot.service")?;
     shell.until("test $(grep -c '\"unit\":\"tool-snapshot\"' /var/lib/told) -ge 2", JOB)?;
-    shell.run(DATABASE_UP)?;
+    shell.run(&format!("cp -a /run/password {password}"))?;
     shell.until("test $(systemctl show -P ActiveState tool-snapshot) = inactive", JOB)?;
     shell.run("rm -r /run/systemd/system/tool-snapshot.service.d && systemctl daemon-reload")?;
     println!("{}", shell.run("cut -c 1-300 /var/lib/told")?);

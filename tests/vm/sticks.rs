@@ -145,12 +145,19 @@ pub fn completed(shell: &mut Shell) -> Outcome<()> {
 
 /// A stick's visit: its job, what is looked at then, the operator's unmounting, and out.
 pub fn visit(lab: &mut Lab, role: &Role, stick: &Path, look: impl FnOnce(&mut Shell) -> Outcome<()>) -> Outcome<()> {
+    plugged(lab, role, stick, |shell| {
+        look(shell)?;
+        shell.run(&format!("sudo umount {}", role.place)).map(drop)
+    })
+}
+
+/// Plugs a stick in, waits for the end of its job, looks and pulls it.
+pub fn plugged(lab: &mut Lab, role: &Role, stick: &Path, look: impl FnOnce(&mut Shell) -> Outcome<()>) -> Outcome<()> {
     let (vm, shell) = lab.machine()?;
     let mark = mark(shell)?;
     vm.plug("stick", stick)?;
     finished(shell, role, &mark)?;
     look(shell)?;
-    shell.run(&format!("sudo umount {}", role.place))?;
     vm.pull("stick")?;
     completed(shell)
 }
