@@ -60,23 +60,39 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The bytes of a hexadecimal text, or nothing if it is none.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) {
+    let (pairs, []) = text.as_bytes().as_chunks() else { return None };
+    pairs.iter().map(byte).collect()
+}
+
+/// The digits of a hash: exactly two for each byte.
+pub fn unhex_exactly<const BYTES: usize>(digits: &[u8]) -> Option<[u8; BYTES]> {
+    let (pairs, []) = digits.as_chunks() else { return None };
+    let mut bytes = [0; BYTES];
+    if pairs.len() != BYTES {
         return None;
     }
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        b'A'..=b'F' => Some(c - b'A' + 10),
-        _ => None,
-    };
-    let mut bytes = Vec::with_capacity(digits.len() / 2);
-    for pair in digits.as_chunks().0 {
-        let [high, low] = *pair;
-        bytes.push(digit(high)? << 4 | digit(low)?);
+    for (to, pair) in bytes.iter_mut().zip(pairs) {
+        *to = byte(pair)?;
     }
     Some(bytes)
 }
+
+fn byte([high, low]: &[u8; 2]) -> Option<u8> {
+    let digit = |c: &u8| DIGITS.get(usize::from(*c)).copied().filter(|digit| *digit < 16);
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
+/// What each byte means as a hexadecimal digit. A table: a manifest has 64 digits a file, and runs read millions of them.
+const DIGITS: [u8; 256] = {
+    let mut digits = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value as usize] as usize] = value;
+        digits[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
-use crate::text::{Bytes, unhex};
+use crate::text::{Bytes, unhex_exactly};
 use crate::tree::same::Limits;
 
 const SUFFIX: &str = "_full.tar.zst";
@@ -80,7 +80,7 @@ pub fn checksum_name(archive: &str) -> String {
 pub fn checksum(root: &Dir, archive: &str) -> Result<Option<[u8; 32]>> {
     let Some((file, _)) = root.read_if_there(checksum_name(archive).as_bytes())? else { return Ok(None) };
     let text = std::io::read_to_string(file.take(4096)).unwrap_or_default();
-    Ok(text.get(..64).and_then(unhex).and_then(|bytes| bytes.try_into().ok()))
+    Ok(text.as_bytes().get(..64).and_then(unhex_exactly))
 }
 
 /// Whether an archive of `needed` bytes fits, if `freed` bytes become free.

@@ -114,12 +114,12 @@ impl Walk {
 
     /// The left tree's directory that the last step's name is in.
     pub fn left(&self) -> Option<&Dir> {
-        self.levels.last().and_then(|level| level.left.as_ref()).map(|listed| &listed.dir)
+        self.levels.last().and_then(|level| level.left.as_ref()).map(Listing::dir)
     }
 
     /// The right tree's directory that the last step's name is in.
     pub fn right(&self) -> Option<&Dir> {
-        self.levels.last().and_then(|level| level.right.as_ref()).map(|listed| &listed.dir)
+        self.levels.last().and_then(|level| level.right.as_ref()).map(Listing::dir)
     }
 
     /// The next step; `None` at the end.
@@ -185,10 +185,12 @@ impl Walk {
         let listed = level.and_then(|level| if side == Side::Left { &level.left } else { &level.right }.as_ref());
         let Some(listed) = listed.filter(|_| there) else { return Ok(None) };
         match listed.look(self.name()) {
-            Ok(Some(entry)) if entry.dev != listed.dev => Ok(Some(Entry { kind: Kind::Other("mount point"), ..entry })),
+            Ok(Some(entry)) if entry.dev != listed.dev() => {
+                Ok(Some(Entry { kind: Kind::Other("mount point"), ..entry }))
+            }
             Err(_) if self.tolerant && side == Side::Left => {
                 let kind = Kind::Other(UNREADABLE);
-                Ok(Some(Entry { kind, size: 0, mtime: 0, ino: 0, dev: listed.dev, mode: 0, owner: (0, 0) }))
+                Ok(Some(Entry { kind, size: 0, mtime: 0, ino: 0, dev: listed.dev(), mode: 0, owner: (0, 0) }))
             }
             Err(error) => Err(error.unreadable()),
             entry => entry,

@@ -3,7 +3,7 @@
 //! The crate `tar` is not used: its reader of extended headers splits values at line feeds, which names may contain, and
 //! takes as much memory for a long name as the archive claims; what is left of it is this file.
 
-use crate::text::{hex, unhex};
+use crate::text::{hex, unhex_exactly};
 
 /// Bytes of a block: a header, or the unit that contents are filled up to.
 pub(super) const BLOCK: usize = 512;
@@ -231,7 +231,7 @@ impl Extended {
 
 fn proof(value: &[u8]) -> Option<Proof> {
     let (digits, number) = std::str::from_utf8(value).ok()?.strip_prefix(COMMENT)?.split_once(" number=")?;
-    Some(Proof { sha256: unhex(digits)?.try_into().ok()?, number: number.parse().ok()? })
+    Some(Proof { sha256: unhex_exactly(digits.as_bytes())?, number: number.parse().ok()? })
 }
 
 /// A decimal number of seconds; what is finer than nanoseconds is dropped.
