@@ -335,7 +335,7 @@ fn first_to_go(work: &Work, stick: &Stick, believed: bool) -> Result<Vec<String>
         return Ok(Vec::new());
     }
     // That was the most it can be. What it will be, to the byte, only compressing it can tell.
-    let needed = write_to(work, &mut std::io::sink(), "measuring it")?.bytes;
+    let needed = write_to(work, &mut std::io::sink(), &mut progress(work, "measuring it"))?.bytes;
     let Err(error) = shelf::check_room(root, needed, limits, 0) else { return Ok(Vec::new()) };
     // The one of the same name goes at the end, by being replaced.
     let newest = shelf::list(root)?.into_iter().rfind(|name| *name != work.name);
@@ -373,17 +373,22 @@ fn write(work: &Work, stick: &WritableStick) -> Result<Written> {
     let temp = stick.temp()?;
     let file = temp.create(ARCHIVE, 0o644)?;
     let mut out = BufWriter::with_capacity(1 << 20, Flow::new(file));
-    let written = write_to(work, &mut out, "writing it")?;
+    let mut progress = progress(work, "writing it");
+    let written = write_to(work, &mut out, &mut progress)?;
+    progress.flush();
     let fail = |error| Error::io("write", &temp.path_of(ARCHIVE), error);
     let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).map(Flow::into_file);
     file.and_then(|file| file.sync_all()).map_err(fail)?;
     Ok(written)
 }
 
+fn progress(work: &Work, what: &str) -> Progress {
+    Progress::new(format!("{}: {what}", work.name), work.estimate, 0)
+}
+
 /// The archive, written anywhere. The server's own snapshot is not refused, as a stick is: it has failed.
-fn write_to(work: &Work, out: &mut dyn Write, what: &str) -> Result<Written> {
-    let mut progress = Progress::new(format!("{}: {what}", work.name), work.estimate, 0);
-    archive::write(&work.dir, &work.snapshot.name, out, &mut progress).map_err(|error| match error {
+fn write_to(work: &Work, out: &mut dyn Write, progress: &mut Progress) -> Result<Written> {
+    archive::write(&work.dir, &work.snapshot.name, out, progress).map_err(|error| match error {
         Error::Refused { why, .. } => {
             Error::Failed { why, next: "take a new snapshot (sudo tool-snapshot.sh), then run it again" }
         }

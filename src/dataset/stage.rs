@@ -89,6 +89,7 @@ pub fn stage(
             _ => {}
         }
     }
+    progress.flush();
     aside.sync_all()?;
     Ok(surplus)
 }

@@ -107,6 +107,7 @@ pub fn run(
     if surplus && !order.delete_first {
         delete(sides, deletions.as_mut())?;
     }
+    progress.flush();
     sides.temp.sync_all()
 }
 

@@ -13,6 +13,8 @@ use crate::text::Bytes;
 const BAR_EVERY: Duration = Duration::from_millis(200);
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 const LINE_EVERY: Duration = Duration::from_secs(30);
+/// What a line ends with while the medium is waited for.
+pub const FLUSHING: &str = "waiting for the medium";
 
 /// How far a piece of work is.
 pub struct Progress {
@@ -22,8 +24,10 @@ pub struct Progress {
     bytes: u64,
     files: u64,
     start: Instant,
-    shown: Instant,
+    /// When it was last told; not yet at all.
+    shown: Option<Instant>,
     logged: Instant,
+    flushing: bool,
     terminal: bool,
     status: Option<(UnixDatagram, SocketAddr)>,
 }
@@ -41,8 +45,9 @@ impl Progress {
             bytes: 0,
             files: 0,
             start,
-            shown: start,
+            shown: None,
             logged: start,
+            flushing: false,
             terminal,
             status,
         }
@@ -60,12 +65,19 @@ impl Progress {
         self.show();
     }
 
+    /// All is handed to the system: what is still waited for is the medium, which on a slow stick takes the most time.
+    pub fn flush(&mut self) {
+        self.flushing = true;
+        self.shown = None;
+        self.show();
+    }
+
     fn show(&mut self) {
         let every = if self.terminal { BAR_EVERY } else { STATUS_EVERY };
-        if self.shown.elapsed() < every {
+        if self.shown.is_some_and(|shown| shown.elapsed() < every) {
             return;
         }
-        self.shown = Instant::now();
+        self.shown = Some(Instant::now());
         let line = self.line();
         if self.terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
@@ -83,6 +95,10 @@ impl Progress {
         let seconds = self.start.elapsed().as_secs_f64().max(0.001);
         let rate = self.bytes as f64 / seconds;
         let percent = (self.bytes.saturating_mul(100)).checked_div(self.total_bytes).unwrap_or(0).min(100);
+        if self.flushing {
+            let (done, all, files) = (Bytes(self.bytes), Bytes(self.total_bytes), self.total_files);
+            return format!("{}: {percent} %  {done} / {all}  {} / {files} files  {FLUSHING}", self.title, self.files);
+        }
         let rest = self.total_bytes.saturating_sub(self.bytes) as f64 / rate.max(1.0);
         format!(
             "{}: {percent} %  {} / {}  {} / {} files  {}/s  {:.0} s left",

@@ -11,6 +11,7 @@ use super::runs::Runs;
 use super::{Line, Verdict};
 use crate::clock::{Clock, DAY};
 use crate::os::jobs::Room;
+use crate::os::progress::FLUSHING;
 use crate::os::systemd::Working;
 use html::Html;
 
@@ -178,6 +179,7 @@ fn progress(status: &str) -> (Option<u8>, String) {
     let words =
         status.split("  ").filter(|part| *part != "0 / 0 files").map(|part| match part.strip_suffix(" s left") {
             Some(seconds) => format!("残り約 {seconds} 秒"),
+            None if part == FLUSHING => "媒体に届くのを待っています".to_owned(),
             None => part.replace(" files", " ファイル"),
         });
     let words = words.collect::<Vec<_>>().join("、");
@@ -197,6 +199,9 @@ mod tests {
             progress("x: 0 %  0 B / 0 B  0 / 0 files  0 B/s  0 s left").1,
             "x: 0 %、0 B / 0 B、0 B/s、残り約 0 秒"
         );
+        let flushing = format!("x: 100 %  8.0 MiB / 8.0 MiB  2 / 2 files  {FLUSHING}");
+        let words = "x: 100 %、8.0 MiB / 8.0 MiB、2 / 2 ファイル、媒体に届くのを待っています";
+        assert_eq!(progress(&flushing), (Some(100), words.to_owned()));
         assert_eq!(progress(""), (None, String::new()));
         assert_eq!(progress("at 300 % of it"), (None, "at 300 % of it".to_owned()));
     }
