@@ -10,7 +10,7 @@ fn main() {
     println!("hello");
 }
 RUST
-rustc --target "$TARGET" -C opt-level=z -C panic=abort -C lto -C strip=symbols -C linker=rust-lld -o "$work/hello" "$work/hello.rs"
+rustc --target "$TARGET" "${FLAGS[@]}" -C opt-level=z -C panic=abort -C lto -C strip=symbols -C linker=rust-lld -o "$work/hello" "$work/hello.rs"
 times() { for _ in {1..200}; do "$@" >/dev/null; done; }
 ours() { times "$PROGRAM" --help; }
 theirs() { times "$work/hello"; }
