@@ -140,8 +140,10 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     shell.run("head -c 8M /dev/urandom >/srv/rpi-server/master/large.bin")?;
     vm.plug_slow("slow", &slow, SLOW)?;
     crate::sticks::written(shell)?;
+    // How far it is, by a bar and in words.
+    shell.until("systemctl show -P StatusText 'usb-dist-export@*' | grep %", JOB)?;
     looked_at(shell, "working", &[])?;
-    shell.run("grep -q 'usb-dist-export' /run/toolmaster-page/index.html")?;
+    shell.run("grep -A 1 '端末用の書き出し(sd.*作業中' /run/toolmaster-page/index.html | grep '<progress max=.* %'")?;
     vm.hurry("slow")?;
     shell.until(crate::faults::QUIET, JOB)?;
     vm.pull("slow")?;
