@@ -107,7 +107,7 @@ pub fn build(
     progress: &mut Progress,
 ) -> Result<()> {
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
-    let mut walk = Walk::new(Some(stick), live)?;
+    let mut walk = Walk::new(Some(stick), live)?.side_by_side();
     let mut targets = vec![Some(to.again()?)];
     while let Some(step) = walk.step()? {
         let target = targets.last().and_then(Option::as_ref);
@@ -123,7 +123,7 @@ pub fn build(
                 if walk.path() != meta::NAME =>
             {
                 let right = right.filter(|right| right.kind == Kind::File);
-                let placed = place_file(&walk, left, right, target, owned, &compare, progress)?;
+                let placed = place_file(&mut walk, left, right, target, owned, &compare, progress)?;
                 if let Some(each) = &mut each {
                     each(&listed(&walk, left, placed, &mut compare)?)?;
                 }
@@ -136,7 +136,7 @@ pub fn build(
 
 /// Links or copies one file. `None`: it was linked.
 fn place_file(
-    walk: &Walk,
+    walk: &mut Walk,
     left: Entry,
     right: Option<Entry>,
     target: &Dir,
@@ -144,13 +144,14 @@ fn place_file(
     compare: &Compare<'_>,
     progress: &mut Progress,
 ) -> Result<Option<Copied>> {
-    let name = walk.name();
     if let (Some(right), Some(live)) = (right, walk.right())
         && compare.same(walk, &left, &right)?
-        && live.link(name, target, name)?
+        && live.link(walk.name(), target, walk.name())?
     {
         return Ok(None);
     }
+    walk.read_ahead();
+    let name = walk.name();
     let Some(stick) = walk.left() else {
         return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
     };

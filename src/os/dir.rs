@@ -6,11 +6,14 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, RawDir, RenameFlags, StatVfs, Timespec, Timestamps, Uid};
+use rustix::fs::{
+    Advice, AtFlags, Gid, Mode, OFlags, RawDir, RenameFlags, StatVfs, Timespec, Timestamps, Uid, fadvise,
+};
 use rustix::io::Errno;
 
 pub use super::entry::{Entry, Kind, Names};
@@ -193,6 +196,13 @@ impl Dir {
             Ok((File::from(fd), entry))
         } else {
             Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
+        }
+    }
+
+    /// Has the system begin to read a file that will be read soon, its first MiB. A hint: what goes wrong is for the reading to hear.
+    pub fn will_need(&self, name: &[u8]) {
+        if let Ok((file, entry)) = self.read(name) {
+            let _ = fadvise(&file, 0, NonZero::new(entry.size.min(1 << 20)), Advice::WillNeed);
         }
     }
 

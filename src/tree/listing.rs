@@ -6,12 +6,14 @@ use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Names};
-use crate::tree::same::is_dropping;
+use crate::tree::same::{Limits, Same, is_dropping, same};
 
 /// Names that are looked up at once: a bound for the memory, however many files a directory has.
 const WINDOW: usize = 256;
 /// So few names are looked up before another thread has woken.
 const FEW: usize = 16;
+/// So many files are asked for before they are read.
+const READ_AHEAD: usize = 8;
 
 /// A directory, and how far its names have been met.
 pub struct Listing {
@@ -20,6 +22,8 @@ pub struct Listing {
     /// What was looked up ahead, of the names from `seen_from` on.
     seen: Vec<Seen>,
     seen_from: usize,
+    /// The files before it were asked for.
+    asked: usize,
 }
 
 /// What does not change while it is walked.
@@ -48,7 +52,7 @@ impl Listing {
     pub fn new(dir: Dir) -> Result<Listing> {
         let names = dir.names()?;
         let held = Arc::new(Held { dev: dir.entry()?.dev, dir, names });
-        Ok(Listing { held, next: 0, seen: Vec::new(), seen_from: 0 })
+        Ok(Listing { held, next: 0, seen: Vec::new(), seen_from: 0, asked: 0 })
     }
 
     /// The directory.
@@ -81,11 +85,41 @@ impl Listing {
     /// # Errors
     /// `Io`.
     pub fn look(&self, name: &[u8]) -> Result<Option<Entry>> {
-        let index = self.next.checked_sub(self.seen_from + 1);
-        match index.and_then(|index| self.seen.get(index)) {
-            Some(Some(entry)) => Ok(*entry),
-            // What went wrong is for this caller to hear.
-            Some(None) | None => self.held.dir.look(name),
+        match self.next.checked_sub(1).and_then(|passed| self.seen(passed)) {
+            Some(entry) => Ok(entry),
+            // Not looked up yet; or what went wrong is for this caller to hear.
+            None => self.held.dir.look(name),
+        }
+    }
+
+    /// Has the system begin to read the files that come next, but for those that the other side seems to have too.
+    pub fn read_ahead(&mut self, other: Option<&Listing>) {
+        let next = self.asked.max(self.next)..self.held.names.len().min(self.next + READ_AHEAD);
+        for index in next.clone() {
+            if let Some(name) = self.held.names.get(index)
+                && other.is_none_or(|other| self.differs(index, name, other))
+            {
+                self.held.dir.will_need(name);
+            }
+        }
+        self.asked = self.asked.max(next.end);
+    }
+
+    /// What was looked up ahead of a name.
+    fn seen(&self, index: usize) -> Seen {
+        index.checked_sub(self.seen_from).and_then(|index| self.seen.get(index)).copied().flatten()
+    }
+
+    /// Whether the other side has a file otherwise or not at all. What is not known yet is not asked for.
+    fn differs(&self, index: usize, name: &[u8], other: &Listing) -> bool {
+        let Some(Some(ours)) = self.seen(index) else { return false };
+        let theirs = (other.next..other.next + 2 * READ_AHEAD).find(|index| other.held.names.get(*index) == Some(name));
+        match theirs.map(|index| other.seen(index)) {
+            None => true,
+            Some(Some(Some(theirs))) => {
+                same((ours.size, ours.mtime), (theirs.size, theirs.mtime), Limits::FAT) != Same::Yes
+            }
+            Some(_) => false,
         }
     }
 

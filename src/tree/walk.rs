@@ -97,6 +97,14 @@ impl Walk {
         self
     }
 
+    /// Has the system begin to read the left tree's files that come next and that the right tree has otherwise or not at all, while
+    /// the one before them is copied: the medium has work while it is hashed and written.
+    pub fn read_ahead(&mut self) {
+        if let Some(Level { left: Some(left), right, .. }) = self.levels.last_mut() {
+            left.read_ahead(right.as_ref());
+        }
+    }
+
     /// The path of the last step, below the roots; of `Leave` that of the directory left.
     pub fn path(&self) -> &[u8] {
         &self.path
