@@ -52,6 +52,31 @@ fn the_readme_calls_what_is_there() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What a page links to or shows lies where it says; a picture says in words what it shows.
+#[test]
+fn links_and_pictures_are_there() {
+    let pages = PAGES.into_iter().chain(["README.md"]);
+    let links: Vec<(String, String)> = pages
+        .flat_map(|page| {
+            let above = Path::new(page).parent().unwrap_or(Path::new(""));
+            let text = read(page);
+            let ends: Vec<usize> = text.match_indices("](").map(|(at, _)| at).collect();
+            let link = |at: usize| {
+                let words = text[..at].rsplit('[').next().unwrap_or_default();
+                let target = text[at + 2..].split([')', '#']).next().unwrap_or_default();
+                (words.to_owned(), above.join(target).display().to_string())
+            };
+            ends.into_iter().map(link).collect::<Vec<_>>()
+        })
+        .filter(|(_, target)| !target.contains("://"))
+        .collect();
+    assert!(links.iter().filter(|(_, target)| target.ends_with(".png")).count() > 6, "{links:?}");
+    for (words, target) in links {
+        assert!(!words.is_empty(), "no words for {target}");
+        assert!(root().join(&target).is_file() || target.is_empty(), "{target} is not there");
+    }
+}
+
 #[test]
 fn wrong_pages_are_caught() {
     for (page, complaint) in [

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Takes the pictures of the status page below docs/page/, as a panel PC and a phone show it: tests/status_page.rs leaves its pages,
-# Chromium draws them. To be looked at by a person; needs chromium and fonts-noto-cjk.
-#   tests/page/look.sh           pages with a history, from jobs on this machine
-#   tests/page/look.sh --image   pages that the booted image served, names beginning with "image-" (tests/vm/signs.rs)
+# Takes the pictures of the status page below docs/page/, as a panel PC and a phone show it; Chromium draws them. To be looked at by a
+# person, and shown in RUNBOOK.md; needs chromium and fonts-noto-cjk.
+#   tests/page/look.sh --image   pages that the booted image served (tests/vm/signs.rs)
+#   tests/page/look.sh           what takes days: a history of 90 days, an old backup, a page that is no longer renewed (tests/status_page.rs)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,19 +25,16 @@ picture() {
 
 if [ "${1-}" = --image ]; then
   STATUS_PAGES=$pages scripts/vm-test "the verdicts" >&2
-  for page in healthy working refused timer unit database disk; do
-    picture "$page" "image-$page-panel" 1024 768
-    picture "$page" "image-$page-phone" 360 800
+  for page in healthy working refused database disk; do
+    picture "$page" "$page-panel" 1024 768
+    picture "$page" "$page-phone" 360 800
   done
   exit
 fi
 
 STATUS_PAGES=$pages cargo test --locked --quiet --test status_page >&2
-for page in healthy working database old refused; do
-  picture "$page" "$page-panel" 1024 768
-  picture "$page" "$page-phone" 360 800
-done
-picture healthy healthy-whole 1024 1500
+picture old old-panel 1024 768
+picture healthy history 1024 1500
 # A browser that could not read it anew for 320 seconds.
 sed '/http-equiv="refresh"/d' "$pages/healthy.html" >"$pages/stale.html"
 picture stale stale-panel 1024 768 --virtual-time-budget=320000
