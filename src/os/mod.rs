@@ -1,5 +1,6 @@
 //! The only doors outside: directories and files by descriptor, mounts, locks, programs, the journal, run records.
 
+pub mod aide;
 pub mod atomic;
 pub mod block;
 pub mod bound;

@@ -1,10 +1,10 @@
 //! A directory that is being walked: its names in order, and what has been looked up of those that come next.
 
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::os::aide::Aide;
 use crate::os::dir::{Dir, Entry, Names};
 use crate::tree::same::{Limits, Same, is_dropping, same};
 
@@ -138,74 +138,17 @@ impl Listing {
 }
 
 /// A thread that looks up half of the names that come next, of both sides, while its owner looks up the other half: a medium answers two
-/// sooner than one after the other, and most of what a new inode costs is the processor's.
-pub struct Second {
-    desk: Arc<Desk>,
-    thread: Option<JoinHandle<()>>,
-}
+/// sooner than one after the other, and most of what a new inode costs is the processor's. It ends before what is walked is unmounted.
+pub struct Second(Aide<Vec<Half>, Vec<Vec<Seen>>>);
 
-/// What lies between the two threads. A channel would do, but asks the system three times as often for a directory.
-#[derive(Default)]
-struct Desk {
-    slot: Mutex<Slot>,
-    turned: Condvar,
-}
-
-#[derive(Default)]
-enum Slot {
-    #[default]
-    Empty,
-    Given(Vec<(Arc<Held>, Range<usize>)>),
-    Done(Vec<Vec<Seen>>),
-    Over,
-}
-
-impl Desk {
-    fn put(&self, slot: Slot) {
-        // A slot is replaced as a whole: a thread that panicked has left none half.
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = slot;
-        self.turned.notify_one();
-    }
-
-    /// Waits for what `wanted` takes out of the slot; `None` at the end.
-    fn take<T>(&self, wanted: impl Fn(Slot) -> std::result::Result<T, Slot>) -> Option<T> {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match wanted(std::mem::take(&mut *slot)) {
-                Ok(taken) => return Some(taken),
-                Err(Slot::Over) => {
-                    *slot = Slot::Over;
-                    return None;
-                }
-                Err(other) => *slot = other,
-            }
-            slot = self.turned.wait(slot).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Whichever way the thread ends, nobody waits for it in vain.
-struct Ending<'a>(&'a Desk);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.put(Slot::Over);
-    }
-}
+/// Names of one side.
+type Half = (Arc<Held>, Range<usize>);
 
 impl Second {
-    /// Starts it; none if the system allows no more threads: then the walk does it all.
+    /// Starts it; none where it would not help.
     pub fn start() -> Option<Second> {
-        let desk = Arc::new(Desk::default());
-        let theirs = Arc::clone(&desk);
-        let thread = std::thread::Builder::new().spawn(move || {
-            let _ending = Ending(&theirs);
-            let given = |slot| if let Slot::Given(given) = slot { Ok(given) } else { Err(slot) };
-            while let Some(given) = theirs.take(given) {
-                theirs.put(Slot::Done(given.into_iter().map(|(held, names)| held.look(names)).collect()));
-            }
-        });
-        thread.ok().map(|thread| Second { desk, thread: Some(thread) })
+        let look = |given: Vec<Half>| given.into_iter().map(|(held, names)| held.look(names)).collect();
+        Aide::start(look).map(Second)
     }
 
     /// Looks up the next names of a directory, of the sides of which it is time.
@@ -220,13 +163,13 @@ impl Second {
         let halves: Vec<_> = due.iter().map(|side| side.halves()).collect();
         // In the other order than here, so that each begins at another medium.
         let last = due.iter().zip(&halves).rev().map(|(side, [_, last])| (Arc::clone(&side.held), last.clone()));
-        self.desk.put(Slot::Given(last.collect()));
-        for (side, [first, _]) in due.iter_mut().zip(halves) {
-            side.seen_from = first.start;
-            side.seen = side.held.look(first);
-        }
-        let done = |slot| if let Slot::Done(done) = slot { Ok(done) } else { Err(slot) };
-        let Some(done) = self.desk.take(done) else {
+        let ((), done) = self.0.share(last.collect(), || {
+            for (side, [first, _]) in due.iter_mut().zip(&halves) {
+                side.seen_from = first.start;
+                side.seen = side.held.look(first.clone());
+            }
+        });
+        let Some(done) = done else {
             return Err(Error::Failed {
                 why: "the second thread of the walk is gone".to_owned(),
                 next: "run it again",
@@ -236,15 +179,5 @@ impl Second {
             side.seen.extend(seen);
         }
         Ok(())
-    }
-}
-
-impl Drop for Second {
-    /// It ends before what is walked is unmounted.
-    fn drop(&mut self) {
-        self.desk.put(Slot::Over);
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
     }
 }
