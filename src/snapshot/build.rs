@@ -47,7 +47,7 @@ pub fn take(
     progress: &mut Progress,
 ) -> Result<Taken> {
     let mut taken = Taken::default();
-    let mut walk = Walk::new(Some(source), previous.as_ref().map(|previous| &previous.dir))?;
+    let mut walk = Walk::new(Some(source), previous.as_ref().map(|previous| &previous.dir))?.side_by_side();
     let mut targets = vec![Some(to.again()?)];
     while let Some(step) = walk.step()? {
         let target = targets.last().and_then(Option::as_ref);
@@ -61,10 +61,9 @@ pub fn take(
             (Step::Leave, _) => drop(targets.pop()),
             (Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right }, Some(target)) => {
                 let files = previous.as_mut().and_then(|previous| previous.files.as_mut());
-                let sha256 = one(&walk, left, right, files, target, &mut taken, progress)?;
+                let (size, mtime, sha256) = one(&walk, left, right, files, target, &mut taken, progress)?;
                 let path = [prefix, walk.path()].concat();
-                let size = target.look(walk.name())?.map_or(left.size, |entry| entry.size);
-                let listed = Listed { path, size, mtime: left.mtime, sha256: Some(sha256) };
+                let listed = Listed { path, size, mtime, sha256: Some(sha256) };
                 list.push(&listed).map_err(|error| Error::io("write the list of", to.path(), error))?;
             }
             _ => {}
@@ -73,6 +72,8 @@ pub fn take(
     Ok(taken)
 }
 
+/// Links or copies one file; its size, time and SHA-256. The live file may have been edited since the walk looked at it: what was copied
+/// counts.
 fn one(
     walk: &Walk,
     left: Entry,
@@ -81,7 +82,7 @@ fn one(
     target: &Dir,
     taken: &mut Taken,
     progress: &mut Progress,
-) -> Result<[u8; 32]> {
+) -> Result<(u64, i64, [u8; 32])> {
     let name = walk.name();
     taken.files += 1;
     let unchanged = right.is_some_and(|right| {
@@ -99,7 +100,8 @@ fn one(
             }
             None => None,
         };
-        return known.map_or_else(|| copy::hash(target, name), Ok);
+        let sha256 = known.map_or_else(|| copy::hash(target, name), Ok)?;
+        return Ok((left.size, left.mtime, sha256));
     }
     let Some(from) = walk.left() else {
         return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
@@ -109,5 +111,5 @@ fn one(
     taken.copied += 1;
     taken.cloned += u64::from(copied.cloned);
     taken.bytes = taken.bytes.saturating_add(copied.entry.size);
-    Ok(copied.sha256)
+    Ok((copied.entry.size, copied.entry.mtime, copied.sha256))
 }
