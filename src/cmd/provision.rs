@@ -3,6 +3,7 @@
 //! that does nothing yet and goes on at its next start.
 
 mod container;
+mod port;
 mod twin;
 
 use std::path::Path;
@@ -49,7 +50,8 @@ pub struct Args {
 /// `Config` if the data disk is not mounted or is there twice, `Failed`, `Io`. What is done stays; the next run goes on from there.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
     if args.container {
-        return container::load(Path::new(SHARE));
+        container::load(Path::new(SHARE))?;
+        return port::give_back();
     }
     if let Some(complaint) = eeprom::Boot::look().and_then(|boot| boot.complaint()) {
         warn!("{complaint}");

@@ -18,6 +18,15 @@ pub fn start_no_block(unit: &str) -> Result<()> {
     process::run(Path::new("systemctl"), &["start", "--no-block", unit], LIMIT, next)
 }
 
+/// Asks for a unit to be stopped and started, with those that need it, and does not wait for it.
+///
+/// # Errors
+/// `Failed`, `Io`, `Interrupted`.
+pub fn restart_no_block(unit: &str) -> Result<()> {
+    let next = "look at it with \"systemctl status\"";
+    process::run(Path::new("systemctl"), &["restart", "--no-block", unit], LIMIT, next)
+}
+
 /// Whether a unit runs, or is about to.
 ///
 /// # Errors
