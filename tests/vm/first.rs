@@ -11,7 +11,7 @@ use crate::lab::{Lab, in_service};
 use crate::qemu::Bus;
 use crate::shell::{Shell, quiet};
 use crate::stick::{Fs, Layout};
-use crate::sticks::{BACKUP, completed, empty_stick, finished, mark};
+use crate::sticks::{BACKUP, INGEST, completed, empty_stick, finished, ingest_stick, mark, plugged};
 use crate::{Case, Outcome, check, fail};
 
 pub fn cases() -> Vec<Case> {
@@ -97,6 +97,10 @@ fn shown_to_nobody(shell: &mut Shell) -> Outcome<BTreeMap<&'static str, String>>
 /// `RUNBOOK.md` 3.4, as an operator types it.
 fn by_hand(lab: &mut Lab) -> Outcome<()> {
     let stick = empty_stick(lab, &BACKUP, "backup", Fs::Ext4, Layout::Partitioned)?;
+    let text = format!("by hand {}", lab.later());
+    let ingest = ingest_stick(lab, "ingest", Fs::Ext4, Layout::Partitioned, &text)?;
+    // A server without data has nothing to back up, and says so.
+    plugged(lab, &INGEST, &ingest, |_| Ok(()))?;
     let (vm, shell) = lab.machine()?;
     let packages = "sudo apt install -y docker.io docker-compose-plugin postgresql-client python3-psycopg2 2>/dev/null";
     let said = shell.run(packages)?;
