@@ -92,7 +92,8 @@ fn hardened(lab: &mut Lab) -> Outcome<()> {
     shell.run("! command -v udisksctl && ! systemctl cat udisks2 autofs 2>/dev/null")?;
     let wanted = shell.run("systemctl is-enabled ssh docker avahi-daemon systemd-networkd systemd-timesyncd raspi-server tool-snapshot.timer")?;
     check(wanted.lines().all(|line| line == "enabled"), wanted)?;
-    // Nothing wears the disk or fills it by and by.
+    // Nothing wears the disk or fills it by and by; once a day it is asked how worn it is.
+    shell.run_within("systemctl start toolmaster-wear.service", Duration::from_secs(120))?;
     shell.run("systemctl is-enabled fstrim.timer && test -z \"$(swapon --noheadings)\"")?;
     shell.run("systemd-analyze cat-config systemd/journald.conf | grep -x SystemMaxUse=256M")?;
     shell.run("docker inspect -f '{{.HostConfig.LogConfig.Config}}' postgres | grep -F 'max-file:3 max-size:10m'")?;
