@@ -67,12 +67,12 @@ measure() {
   if [ "$name" != D ]; then
     time_ours() { until_flushed; }
     theirs() { with_stick plain; }
-    pairs
+    few_pairs
     row "backup $name: until flushed" '`tar`, `sync`' 1.0
   fi
   time_ours() { time_of ours; }
   theirs() { with_stick compressed; }
-  pairs
+  few_pairs
   row "backup $name: verified" '`tar --zstd`, `sync`' "$verified"
   stick BACKUP
   with_stick compressed
@@ -116,7 +116,7 @@ throttled() {
     no_limit
   }
   time_theirs() { TOOK=$(ratio "$archive" 30000000); }
-  ROUNDS=3 pairs
+  few_pairs
   row "$title" 'archive ÷ 30 MB/s' 1.05
 }
 

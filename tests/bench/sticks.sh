@@ -50,7 +50,7 @@ whole() {
   local tool
   for tool in 'cp 1.0' 'rsync 0.8'; do
     plain=("${tool% *}" -a "$2/master" "$2/docviewer" "$3/")
-    pairs
+    few_pairs
     row "$1" "\`${tool% *} -a\`, \`sync\`" "${tool#* }"
   done
 }
