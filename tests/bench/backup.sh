@@ -22,9 +22,9 @@ site() {
   dropdb --if-exists --force site 2>"$work/out"
   createdb site
   export PG_URI=postgresql://app@127.0.0.1:$PGPORT/site
-  psql -Xq site -c "CREATE TABLE part_locations AS SELECT 'OC-' || n * 7919 % 1000003 AS order_code, '第' || n % 97 || '棚' AS location_code,
+  psql -Xq site -c "CREATE TABLE part_locations AS SELECT 'OC-' || n::bigint * 7919 % 1000003 AS order_code, '第' || n % 97 || '棚' AS location_code,
     'HANDHELD-' || n % 12 AS device_id, md5(n::text) AS last_scan_id, '2026-01-31 02:30+09'::timestamptz + n * interval '1 second' AS scanned_at
-    FROM generate_series(1, $3) n"
+    FROM generate_series(1, $3) n" || die "no table of $3 rows"
   toolmaster snapshot
   snapshot=$(readlink -f "$root/snapshots/latest")
 }
