@@ -73,6 +73,10 @@ struct Entry {
 pub fn cut(disk: &Path, log: &Path, random: &mut Random) -> Outcome<Lost> {
     let say = |error: std::io::Error| format!("{}: {error}", log.display());
     let file = File::open(log).map_err(say)?;
+    // The power failed before the machine's first write.
+    if file.metadata().map_err(say)?.len() < SECTOR {
+        return Ok(Lost::default());
+    }
     let mut entries = entries(&file).map_err(say)??;
     // QEMU's own, at its stop; the machine never asked for it.
     let last = entries.pop().map_or(0, |entry| entry.flags);
