@@ -13,10 +13,12 @@ use crate::os::process::{Output, Program};
 pub const IMAGE: &str = "postgres:17";
 /// An image's id: `sha256:` and 64 digits.
 const MAX_ID: u64 = 128;
-const QUESTION: Duration = Duration::from_secs(60);
+/// How long Docker may take to answer a question.
+pub const QUESTION: Duration = Duration::from_secs(60);
 /// Unpacking it takes minutes on a slow disk.
 const LOAD: Duration = Duration::from_secs(900);
-const NEXT: &str = "look at \"systemctl status docker\", then restart raspi-server.service";
+/// What to do when Docker fails.
+pub const NEXT: &str = "look at \"systemctl status docker\", then restart raspi-server.service";
 
 /// Loads it unless it is there. `share` holds `container/postgres.tar.zst` and its id in `container/postgres.id`; where the
 /// package came without them, an image of that name must be in Docker's store.

@@ -3,10 +3,10 @@
 //! ("port is already allocated", github.com/moby/moby/issues/25981). Seen in the booted image. Started anew, it knows nothing of it any more.
 
 use std::path::Path;
-use std::time::Duration;
 
 use log::info;
 
+use super::container::{NEXT, QUESTION};
 use crate::error::{Error, Result};
 use crate::os::process::{Output, Program};
 use crate::os::systemd;
@@ -15,8 +15,6 @@ use crate::os::systemd;
 const CONTAINER: &str = "postgres";
 /// Docker was started anew in this boot: a second time would not help.
 const TRIED: &str = "/run/toolmaster/docker-restarted";
-const QUESTION: Duration = Duration::from_secs(60);
-const NEXT: &str = "look at \"systemctl status docker\", then restart raspi-server.service";
 
 /// Has Docker start anew, once a boot, if it holds a port of the database's container though that does not run.
 ///
