@@ -19,7 +19,7 @@ ROUNDS=${ROUNDS:-5}
 TARGET=$(uname -m)-unknown-linux-musl
 need_target "$TARGET"
 # The program as the Pi has it (scripts/build): static, at a fixed address, without tables for unwinding, with the release's options.
-FLAGS=(-Crelocation-model=static -Cforce-unwind-tables=no -Clink-arg=--no-eh-frame-hdr -Clink-arg=scripts/no-unwinding.ld)
+FLAGS=(-Crelocation-model=static "${PI_FLAGS[@]}")
 RUSTFLAGS=${FLAGS[*]} cargo build --locked --release --quiet --target "$TARGET"
 PROGRAM=$(realpath "${CARGO_TARGET_DIR:-target}/$TARGET/release/toolmaster")
 
