@@ -128,7 +128,7 @@ fn a_snapshot_that_changed_after_its_manifest_is_named_by_both() {
     type Change = fn(&Tree);
     let site = Site::new();
     let changes: [(&str, Change); 5] = [
-        ("master/b.csv has another content", |root| fs::write(root.path("master/b.csv"), "XX").unwrap()),
+        ("master/b.csv: ", |root| fs::write(root.path("master/b.csv"), "XX").unwrap()),
         ("db/pg_dump.sql has ", |root| fs::write(root.path("db/pg_dump.sql"), "SELECT 1;").unwrap()),
         ("docviewer/plan.pdf is missing", |root| fs::remove_file(root.path("docviewer/plan.pdf")).unwrap()),
         ("master/new.csv is not in its manifest", |root| fs::write(root.path("master/new.csv"), "").unwrap()),

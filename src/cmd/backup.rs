@@ -2,6 +2,7 @@
 //! which the operator consents to it recovers the server instead: `cmd/recovery.rs`.
 
 mod fresh;
+mod proof;
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -18,12 +19,11 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::flow::Flow;
 use crate::os::progress::Progress;
-use crate::snapshot::archive::{self, Checked, Source, Written};
+use crate::snapshot::archive::{self, Checked, Written};
 use crate::snapshot::generation::{self, Generation};
 use crate::snapshot::shelf;
 use crate::stick::chain::{Stick, WritableStick};
 use crate::text::{Bytes, Shown, hex};
-use crate::tree::manifest::Header;
 
 /// Write the newest snapshot to a TM-BACKUP stick.
 #[derive(FromArgs, Debug)]
@@ -206,20 +206,20 @@ impl Visit<'_> {
 
     fn write_anew(&self, work: &Work, stick: WritableStick, report: &Report) -> Result<(WritableStick, Sound)> {
         let begun = make_room(work, &stick, self.believed).and_then(|()| write(work, &stick));
-        let written = match begun {
-            Ok(written) => written,
-            Err(error) => return Err(self.give_up(stick, report, error)),
-        };
+        if let Err(error) = begun {
+            return Err(self.give_up(stick, report, error));
+        }
         // What counts is what the medium holds, not what memory holds.
         let stick = stick.afresh()?;
         let proved = stick.written_temp().and_then(|temp| {
-            verify(&temp, ARCHIVE, work, Some(written.sha256)).map_err(misread)?;
+            let Checked { bytes, sha256, .. } = proof::read_back(&temp, ARCHIVE, work)?;
             // Whose the stick is stands there before the first archive: no crash leaves one that is nobody's.
             stick.set_server(&temp, &self.server.id)?;
-            name_it(work, &stick, &temp)
+            name_it(work, &stick, &temp)?;
+            Ok(Sound { bytes, sha256, old: false })
         });
         match proved {
-            Ok(()) => Ok((stick, Sound { bytes: written.bytes, sha256: written.sha256, old: false })),
+            Ok(sound) => Ok((stick, sound)),
             Err(error) => Err(self.give_up(stick, report, error)),
         }
     }
@@ -274,13 +274,15 @@ fn surplus(work: &Work, root: &Dir, believed: bool) -> Result<Vec<String>> {
 }
 
 const ARCHIVE: &[u8] = b"archive";
+/// What helps where the snapshot itself is damaged.
+const NEW_SNAPSHOT: &str = "take a new snapshot (sudo tool-snapshot.sh), then run it again";
 
 /// The archive of that name if it is of this very snapshot and sound.
 fn same_archive(work: &Work, stick: &Stick) -> Result<Option<Sound>> {
     let (root, name) = (stick.root(), work.name.as_bytes());
     let old = match root.look(name)? {
         None => return Ok(None),
-        Some(Entry { kind: Kind::File, .. }) => verify(root, name, work, shelf::checksum(root, &work.name)?),
+        Some(Entry { kind: Kind::File, .. }) => proof::verify(root, name, work, shelf::checksum(root, &work.name)?),
         Some(_) => {
             let next = "remove it on a PC, or use another stick; nothing on this one was changed".to_owned();
             return Err(Error::Refused { why: format!("{} on the stick is not a file", work.name), next });
@@ -293,34 +295,6 @@ fn same_archive(work: &Work, stick: &Stick) -> Result<Option<Sound>> {
             info!("{} on the stick is written anew: {error}", work.name);
             Ok(None)
         }
-    }
-}
-
-/// Reads an archive as a whole and holds it against its own manifest, and that against the snapshot's.
-fn verify(dir: &Dir, name: &[u8], work: &Work, sha256: Option<[u8; 32]>) -> Result<Checked> {
-    let (file, entry) = dir.read(name)?;
-    let mut progress = Progress::new(format!("{}: reading it back", work.name), entry.size, 0);
-    let checked = archive::read(file, whole(&dir.shown(name), sha256), &mut progress)?;
-    let id = |header: &Option<Header>| header.as_ref().map(|header| (header.server.clone(), header.seq));
-    if id(&checked.manifest) == id(&work.snapshot.header) {
-        return Ok(checked);
-    }
-    Err(Error::Failed { why: format!("{} is of another snapshot", dir.shown(name)), next: "run it again" })
-}
-
-/// To be read from end to end, written nowhere.
-fn whole(shown: &str, sha256: Option<[u8; 32]>) -> Source<'_> {
-    Source { shown, sha256, target: None, only: None }
-}
-
-/// What was just written reads back as something else: the stick can't keep it.
-fn misread(error: Error) -> Error {
-    match error {
-        Error::Refused { why, .. } => Error::Failed {
-            why: format!("what the stick gives back is not what was written: {why}"),
-            next: "use another stick; the archives on this one are as they were",
-        },
-        error => error,
     }
 }
 
@@ -346,15 +320,15 @@ fn first_to_go(work: &Work, stick: &Stick, believed: bool) -> Result<Vec<String>
     shelf::check_room(root, needed, limits, freed).map_err(|_| error)?;
     let (file, entry) = root.read(newest.as_bytes())?;
     let mut progress = Progress::new(format!("{newest}: verifying it"), entry.size, 0);
-    archive::read(file, whole(&newest, shelf::checksum(root, &newest)?), &mut progress).map_err(
-        |error| match error {
+    archive::read(file, proof::whole(&newest, shelf::checksum(root, &newest)?), &mut progress).map_err(|error| {
+        match error {
             Error::Refused { why, .. } => Error::Refused {
                 why: format!("{why}; so no older archive is removed to make room"),
                 next: "use another stick; nothing on this one was changed".to_owned(),
             },
             error => error,
-        },
-    )?;
+        }
+    })?;
     info!("{newest} on the stick is sound");
     Ok(surplus)
 }
@@ -369,17 +343,16 @@ fn make_room(work: &Work, stick: &WritableStick, believed: bool) -> Result<()> {
     if surplus.is_empty() { Ok(()) } else { root.sync_all() }
 }
 
-fn write(work: &Work, stick: &WritableStick) -> Result<Written> {
+fn write(work: &Work, stick: &WritableStick) -> Result<()> {
     let temp = stick.temp()?;
     let file = temp.create(ARCHIVE, 0o644)?;
     let mut out = BufWriter::with_capacity(1 << 20, Flow::new(file));
     let mut progress = progress(work, "writing it");
-    let written = write_to(work, &mut out, &mut progress)?;
+    write_to(work, &mut out, &mut progress)?;
     progress.flush();
     let fail = |error| Error::io("write", &temp.path_of(ARCHIVE), error);
     let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).map(Flow::into_file);
-    file.and_then(|file| file.sync_all()).map_err(fail)?;
-    Ok(written)
+    file.and_then(|file| file.sync_all()).map_err(fail)
 }
 
 fn progress(work: &Work, what: &str) -> Progress {
@@ -389,9 +362,7 @@ fn progress(work: &Work, what: &str) -> Progress {
 /// The archive, written anywhere. The server's own snapshot is not refused, as a stick is: it has failed.
 fn write_to(work: &Work, out: &mut dyn Write, progress: &mut Progress) -> Result<Written> {
     archive::write(&work.dir, &work.snapshot.name, out, progress).map_err(|error| match error {
-        Error::Refused { why, .. } => {
-            Error::Failed { why, next: "take a new snapshot (sudo tool-snapshot.sh), then run it again" }
-        }
+        Error::Refused { why, .. } => Error::Failed { why, next: NEW_SNAPSHOT },
         error => error,
     })
 }

@@ -26,6 +26,7 @@
 //! the stick still mounted. So codecs run on threads of their own, on which a panic is turned into an error:
 //! see `archive/guard.rs`. Nothing here trusts a size that an archive claims: nothing is allocated by it.
 
+mod compress;
 mod extract;
 mod frames;
 mod guard;
@@ -33,6 +34,7 @@ mod header;
 mod members;
 mod proof;
 mod read;
+mod split;
 mod unframe;
 mod write;
 
@@ -43,10 +45,10 @@ pub use write::{Written, estimate, write};
 pub const FRAME: usize = 4 << 20;
 /// Bytes to which a tar file is filled up (POSIX: 20 blocks of 512).
 pub const RECORD: u64 = 10_240;
-/// Writing takes less than this many bytes: five pieces of tar, four compressed ones and the encoders' tables.
+/// Writing takes less than this many bytes: five pieces, each with its frame, and the encoders' tables.
 pub const WRITE_MEMORY: u64 = 64 << 20;
 /// Reading an archive of ours takes less than this many bytes.
-pub const READ_MEMORY: u64 = 32 << 20;
+pub const READ_MEMORY: u64 = 56 << 20;
 
 /// Frames compressed at once at most: the Pi 5 has four cores, and each takes memory.
 const MAX_THREADS: usize = 4;
@@ -54,6 +56,25 @@ const MAX_THREADS: usize = 4;
 const MANIFEST: &[u8] = b"manifest.json";
 /// How much of an archive is read at once, bytes.
 const BUFFER: usize = 256 << 10;
+
+/// A piece of the tar file and its frame, on its way between threads: each is made of the other. It is kept for a later one: memory that
+/// comes from the system for each and goes back after it costs as much as to compress it.
+struct Piece {
+    /// [`FRAME`] bytes, the first `used` of them taken.
+    bytes: Vec<u8>,
+    used: usize,
+    frame: Vec<u8>,
+    /// When an archive is read: the frame's number, counted from 1, and why it is not sound. What there was up to there is given out
+    /// first, since that tells which file it is.
+    number: u64,
+    fault: Option<std::io::Error>,
+}
+
+impl Piece {
+    fn new() -> Piece {
+        Piece { bytes: vec![0; FRAME], used: 0, frame: Vec::new(), number: 0, fault: None }
+    }
+}
 
 #[cfg(test)]
 mod tests;

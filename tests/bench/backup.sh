@@ -126,7 +126,7 @@ for name in "${wanted[@]}"; do
   case $name in
     M) site 2000 400 1000 && measure M 1.25 ;;
     L) site 20000 1000 1000 && measure L 1.25 ;;
-    D) site 200 10 8500000 && measure D 0.8 ;;
+    D) site 200 10 12000000 && measure D 0.8 ;;
     throttled)
       site 2000 400 1000
       throttled

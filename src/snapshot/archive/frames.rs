@@ -5,16 +5,11 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
-use sha2::{Digest, Sha256};
-use structured_zstd::encoding::{CompressionLevel, FrameCompressor};
-
-use super::guard::Pending;
-use super::{FRAME, MAX_THREADS};
+use super::compress::compressor;
+use super::guard::{Pending, Workers};
+use super::{FRAME, MAX_THREADS, Piece};
 use crate::error::{Error, Result};
 use crate::os::signal;
-
-/// As `zstd -3`, measured in docs/dependencies.md: what is saved on a slow stick is worth more than the cores' time.
-const LEVEL: CompressionLevel = CompressionLevel::Level(3);
 
 /// What a frame may have beyond its content, bytes (RFC 8878 3.1.1): magic number 4, header 14, checksum 4, and for each
 /// stored block of 128 KiB 3; rounded up, for blocks may be smaller.
@@ -25,24 +20,16 @@ pub(super) fn largest(tar: u64) -> u64 {
     tar.saturating_add(tar.div_ceil(FRAME as u64).saturating_mul(OVERHEAD))
 }
 
-/// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Total {
-    pub(super) bytes: u64,
-    pub(super) sha256: [u8; 32],
-}
-
 /// The stream.
 pub(super) struct Frames<'a> {
     out: &'a mut dyn Write,
     shown: String,
-    piece: Vec<u8>,
-    /// A compressed piece's memory, for the next one.
-    spare: Vec<u8>,
-    /// Frames under way, each with its piece.
-    pending: VecDeque<Pending<(Vec<u8>, Vec<u8>)>>,
-    threads: usize,
-    hasher: Sha256,
+    /// Being filled.
+    piece: Piece,
+    spare: Vec<Piece>,
+    /// Being compressed, in their order.
+    pending: VecDeque<Pending<Piece>>,
+    workers: Workers<Piece>,
     bytes: u64,
     raw: u64,
 }
@@ -50,33 +37,44 @@ pub(super) struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// Begins. `shown`: the archive in messages.
     pub(super) fn new(out: &'a mut dyn Write, shown: String) -> Frames<'a> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Frames {
             out,
             shown,
-            piece: Vec::with_capacity(FRAME),
+            piece: Piece::new(),
             spare: Vec::new(),
             pending: VecDeque::new(),
-            threads: cores.min(MAX_THREADS),
-            hasher: Sha256::new(),
+            workers: Workers::new(MAX_THREADS, compressor),
             bytes: 0,
             raw: 0,
         }
     }
 
-    /// Takes more bytes.
+    /// Room for what comes next, never none. What is put there counts once [`Frames::filled`] is told of it.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.piece.bytes.get_mut(self.piece.used..).unwrap_or_default()
+    }
+
+    /// So many bytes of the room are filled.
     ///
     /// # Errors
     /// `Io` of the writer, `Interrupted`, `Failed`.
+    pub(super) fn filled(&mut self, count: usize) -> Result<()> {
+        self.piece.used += count;
+        self.raw += count as u64;
+        if self.piece.used == FRAME { self.cut() } else { Ok(()) }
+    }
+
+    /// Takes more bytes.
+    ///
+    /// # Errors
+    /// As [`Frames::filled`].
     pub(super) fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.raw += bytes.len() as u64;
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(FRAME - self.piece.len()));
-            self.piece.extend_from_slice(now);
+            let room = self.room();
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room.get_mut(..now.len()).unwrap_or_default().copy_from_slice(now);
             bytes = later;
-            if self.piece.len() == FRAME {
-                self.cut()?;
-            }
+            self.filled(now.len())?;
         }
         Ok(())
     }
@@ -84,7 +82,7 @@ impl<'a> Frames<'a> {
     /// Fills up with zeros to a multiple of `unit` bytes.
     ///
     /// # Errors
-    /// As [`Frames::put`].
+    /// As [`Frames::filled`].
     pub(super) fn pad(&mut self, unit: u64) -> Result<()> {
         let mut count = self.raw.next_multiple_of(unit) - self.raw;
         while count > 0 {
@@ -95,65 +93,49 @@ impl<'a> Frames<'a> {
         Ok(())
     }
 
-    /// Compresses and writes what is left.
+    /// Compresses and writes what is left; the bytes written in all.
     ///
     /// # Errors
-    /// As [`Frames::put`].
-    pub(super) fn finish(mut self) -> Result<Total> {
-        if !self.piece.is_empty() {
+    /// As [`Frames::filled`].
+    pub(super) fn finish(mut self) -> Result<u64> {
+        if self.piece.used > 0 {
             self.cut()?;
         }
         while !self.pending.is_empty() {
             self.write_one()?;
         }
         self.out.flush().map_err(|source| self.failed(source))?;
-        Ok(Total { bytes: self.bytes, sha256: self.hasher.finalize().into() })
+        Ok(self.bytes)
     }
 
     fn cut(&mut self) -> Result<()> {
         signal::check()?;
-        while self.pending.len() >= self.threads {
+        while self.pending.len() >= self.workers.most {
             self.write_one()?;
         }
-        let mut next = std::mem::take(&mut self.spare);
-        next.clear();
-        next.reserve_exact(FRAME);
+        let next = self.spare.pop().unwrap_or_else(Piece::new);
         let piece = std::mem::replace(&mut self.piece, next);
-        let compressed = move || {
-            let frame = compress(&piece);
-            (frame, piece)
-        };
-        let pending = Pending::start(compressed).map_err(|source| Error::Io {
-            what: "start a thread for",
-            path: self.shown.clone(),
-            source,
-        })?;
-        self.pending.push_back(pending);
+        let fail = |source| Error::Io { what: "start a thread for", path: self.shown.clone(), source };
+        self.pending.push_back(self.workers.give(piece).map_err(fail)?);
         Ok(())
     }
 
     fn write_one(&mut self) -> Result<()> {
         let Some(pending) = self.pending.pop_front() else { return Ok(()) };
-        let (frame, piece) = pending.wait().ok_or_else(|| Error::Failed {
+        let mut piece = pending.wait().ok_or_else(|| Error::Failed {
             why: format!("the encoder failed while it made {}", self.shown),
             next: "try again; if it stays, keep the log and call the system's keeper",
         })?;
-        self.out.write_all(&frame).map_err(|source| self.failed(source))?;
-        self.spare = piece;
-        self.hasher.update(&frame);
-        self.bytes += frame.len() as u64;
+        self.out.write_all(&piece.frame).map_err(|source| self.failed(source))?;
+        self.bytes += piece.frame.len() as u64;
+        piece.used = 0;
+        self.spare.push(piece);
         Ok(())
     }
 
     fn failed(&self, source: std::io::Error) -> Error {
         Error::Io { what: "write", path: self.shown.clone(), source }
     }
-}
-
-fn compress(piece: &[u8]) -> Vec<u8> {
-    let mut encoder: FrameCompressor = FrameCompressor::new(LEVEL);
-    encoder.set_content_checksum(true);
-    encoder.compress_independent_frame(piece)
 }
 
 #[cfg(test)]
@@ -178,8 +160,8 @@ mod tests {
             let mut frames = Frames::new(&mut out, String::new());
             frames.put(&noise(count)).unwrap();
             let total = frames.finish().unwrap();
-            assert_eq!(total.bytes, out.len() as u64);
-            assert!(total.bytes <= largest(count as u64), "{count}: {}", total.bytes);
+            assert_eq!(total, out.len() as u64);
+            assert!(total <= largest(count as u64), "{count}: {total}");
         }
     }
 
@@ -189,13 +171,14 @@ mod tests {
         let make = |threads| {
             let mut out = Vec::new();
             let mut frames = Frames::new(&mut out, String::new());
-            frames.threads = threads;
+            frames.workers.most = threads;
             for part in bytes.chunks(10_000) {
                 frames.put(part).unwrap();
             }
-            frames.finish().unwrap().sha256
+            frames.finish().unwrap();
+            out
         };
-        assert_eq!(make(1), make(4));
+        assert!(make(1) == make(4));
     }
 
     #[test]

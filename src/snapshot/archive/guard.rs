@@ -5,8 +5,9 @@
 //! other threads keep the hook that was there. The sleeping thread keeps its memory; whoever waits gets an error and stops.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::Once;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 thread_local! {
     static ON_PANIC: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
@@ -39,25 +40,64 @@ pub(super) fn guarded<T>(on_panic: impl FnOnce() + 'static, work: impl FnOnce() 
     result
 }
 
-/// Work on another thread.
-pub(super) struct Pending<T>(Receiver<Option<T>>);
+/// What does one kind of work, with what it keeps for it: a codec, whose memory is taken once.
+pub(super) type Work<T> = Box<dyn FnMut(T) -> T>;
 
-impl<T: Send + 'static> Pending<T> {
-    /// Starts a thread.
-    ///
-    /// # Errors
-    /// Of the system.
-    pub(super) fn start(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<Pending<T>> {
-        let (send, receive) = sync_channel(1);
-        std::thread::Builder::new().name("zstd".to_owned()).spawn(move || {
-            let failed = send.clone();
-            let result = guarded(move || drop(failed.try_send(None)), work);
-            let _ = send.send(Some(result));
-        })?;
-        Ok(Pending(receive))
+/// A thread that does it, and where it is given pieces.
+type Worker<T> = Sender<(T, SyncSender<Option<T>>)>;
+
+/// Threads that do one kind of work, piece after piece, and take turns.
+pub(super) struct Workers<T> {
+    /// Makes what does the work, on its thread.
+    prepare: fn() -> Work<T>,
+    pub(super) most: usize,
+    /// The first of them has the next piece.
+    turns: VecDeque<Worker<T>>,
+}
+
+impl<T: Send + 'static> Workers<T> {
+    /// As many as there are cores, `most` at most. Each starts when it has something to do.
+    pub(super) fn new(most: usize, prepare: fn() -> Work<T>) -> Workers<T> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Workers { prepare, most: cores.min(most), turns: VecDeque::new() }
     }
 
-    /// Its result; `None` if it panicked.
+    /// Gives a piece to the one whose turn it is.
+    ///
+    /// # Errors
+    /// Of the system, if it starts no thread.
+    pub(super) fn give(&mut self, piece: T) -> std::io::Result<Pending<T>> {
+        if self.turns.len() < self.most {
+            self.turns.push_front(start(self.prepare)?);
+        }
+        let (send, done) = sync_channel(1);
+        if let Some(worker) = self.turns.pop_front() {
+            // A thread that is gone has let go of `send`, which tells.
+            let _ = worker.send((piece, send));
+            self.turns.push_back(worker);
+        }
+        Ok(Pending(done))
+    }
+}
+
+fn start<T: Send + 'static>(prepare: fn() -> Work<T>) -> std::io::Result<Worker<T>> {
+    let (worker, given) = channel::<(T, SyncSender<Option<T>>)>();
+    std::thread::Builder::new().name("zstd".to_owned()).spawn(move || {
+        let mut work = prepare();
+        for (piece, done) in given {
+            let failed = done.clone();
+            let piece = guarded(move || drop(failed.try_send(None)), || work(piece));
+            let _ = done.send(Some(piece));
+        }
+    })?;
+    Ok(worker)
+}
+
+/// A piece that is being worked on.
+pub(super) struct Pending<T>(Receiver<Option<T>>);
+
+impl<T> Pending<T> {
+    /// The piece, done; `None` if the work panicked.
     pub(super) fn wait(self) -> Option<T> {
         self.0.recv().ok().flatten()
     }
@@ -69,11 +109,13 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error() {
-        assert_eq!(Pending::start(|| 7).unwrap().wait(), Some(7));
-        let pending = Pending::<u8>::start(|| panic!("a codec's bug")).unwrap();
-        assert_eq!(pending.wait(), None);
+        let double =
+            || -> Work<u8> { Box::new(|number| if number == 9 { panic!("a codec's bug") } else { number * 2 }) };
+        let mut workers = Workers::new(1, double);
+        let [one, two, bad] = [1, 2, 9].map(|number| workers.give(number).unwrap());
+        assert_eq!((one.wait(), two.wait(), bad.wait()), (Some(2), Some(4), None));
         // Others panic as ever.
         assert!(std::thread::spawn(|| std::panic::resume_unwind(Box::new(()))).join().is_err());
-        assert_eq!(Pending::start(|| 8).unwrap().wait(), Some(8));
+        assert_eq!(Workers::new(2, double).give(8).unwrap().wait(), Some(16));
     }
 }

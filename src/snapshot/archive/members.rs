@@ -1,7 +1,7 @@
 //! The entries of a tar file, one after the other, in constant memory. Takes what GNU tar and POSIX pax write; what is
 //! neither a file nor a directory is told by its kind, for the caller to refuse.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use super::RECORD;
 use super::header::{self, BLOCK, Extended, Proof, Raw};
@@ -46,7 +46,7 @@ pub(super) fn damage(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
 
-impl<R: Read> Members<R> {
+impl<R: BufRead> Members<R> {
     pub(super) fn new(input: R) -> Members<R> {
         Members { input, rest: 0, padding: 0, at: 0 }
     }
@@ -176,16 +176,28 @@ impl<R: Read> Members<R> {
     }
 }
 
-impl<R: Read> Read for Members<R> {
+impl<R: BufRead> Read for Members<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = self.rest.min(buffer.len() as u64) as usize;
-        let count = self.input.read(buffer.get_mut(..most).unwrap_or_default())?;
-        if count == 0 && most > 0 {
-            return Err(damage("it is cut off"));
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Members<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.rest == 0 {
+            return Ok(&[]);
         }
+        let bytes = self.input.fill_buf()?;
+        let most = self.rest.min(bytes.len() as u64) as usize;
+        if most == 0 { Err(damage("it is cut off")) } else { Ok(bytes.get(..most).unwrap_or_default()) }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
         self.rest -= count as u64;
         self.at += count as u64;
-        Ok(count)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reads an archive: one pass that decodes, proves and, if wanted, extracts.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use sha2::{Digest, Sha256};
 
@@ -10,7 +10,6 @@ use super::members::{Kind, Member, Members, check_path, damage};
 use super::proof::Roll;
 use super::unframe::Unframed;
 use crate::error::{Error, Result};
-use crate::os::buffer::Buffer;
 use crate::os::dir::Dir;
 use crate::os::progress::Progress;
 use crate::os::signal;
@@ -195,9 +194,8 @@ impl Reader<'_> {
             (None, Some(_)) => return Err(self.bad(damage("its manifest is missing"))),
             _ => {}
         }
-        let mut buffer = Buffer::take();
         let sha256 = self.content(member, |input| {
-            while input.read(buffer.bytes())? > 0 {}
+            while input.pass(<[u8]>::len)? > 0 {}
             Ok(input.hasher.clone().finalize().into())
         })?;
         self.found.push(&Listed {
@@ -220,7 +218,7 @@ impl Reader<'_> {
         let mut tee =
             Tee { members: &mut self.members, hasher: Sha256::new(), put, failed: None, progress: self.progress };
         let taken = take(&mut tee).and_then(|taken| {
-            if tee.read(&mut [0])? > 0 {
+            if tee.pass(<[u8]>::len)? > 0 {
                 return Err(damage("something follows its last line"));
             }
             let sound = member.proof.is_none_or(|proof| proof.sha256[..] == tee.hasher.clone().finalize()[..]);
@@ -329,17 +327,26 @@ struct Tee<'a, 'b> {
     progress: &'a mut Progress,
 }
 
-impl Read for Tee<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.members.read(buffer)?;
-        let bytes = buffer.get(..count).unwrap_or_default();
+impl Tee<'_, '_> {
+    /// Passes on what there is, as much of it as `taken` says; how much that was, 0 at the end.
+    fn pass(&mut self, taken: impl FnOnce(&[u8]) -> usize) -> io::Result<usize> {
+        let there = self.members.fill_buf()?;
+        let count = taken(there);
+        let bytes = there.get(..count).unwrap_or_default();
         self.hasher.update(bytes);
-        self.progress.add_bytes(count as u64);
         let written = self.put.as_mut().map_or(Ok(()), |put| put.write(bytes));
+        self.members.consume(count);
+        self.progress.add_bytes(count as u64);
         if let Err(failed) = signal::check().and(written) {
             self.failed = Some(failed);
             return Err(io::Error::other("it could not be written"));
         }
         Ok(count)
+    }
+}
+
+impl Read for Tee<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pass(|mut there| there.read(buffer).unwrap_or_default())
     }
 }

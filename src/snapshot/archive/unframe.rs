@@ -1,30 +1,79 @@
-//! Decodes a file of zstd frames on a thread of its own, with another implementation than the one that wrote it.
+//! Decodes a file of zstd frames on other threads, with another implementation than the one that wrote it. One thread reads and
+//! hashes the file; frames as they are written here are decoded on a thread each, anything else by the one that reads.
 //!
 //! A cut at a frame's end decodes cleanly; that the frames are all there, only what is in them can prove.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use sha2::{Digest, Sha256};
 
-use super::BUFFER;
-use super::guard::guarded;
+use super::guard::{Pending, Work, Workers, guarded};
+use super::split::{self, Next};
+use super::{BUFFER, Piece};
 
 /// The largest window that a frame may ask for, bytes, since it is memory that the decoder takes: twice what `tar --zstd`
 /// and `zstd` up to -19 use.
 const MAX_WINDOW: u64 = 16 << 20;
-/// Bytes of a decoded piece: as much as the allocator takes from memory that it has, and not anew from the system.
-const PIECE: usize = 64 << 10;
-/// Decoded pieces under way between the threads.
-const AHEAD: usize = 16;
+/// Frames that wait between the threads. One more is at either end, so that three are decoded at once.
+const AHEAD: usize = 1;
+
+/// Threads that decode whole frames at most; each takes memory.
+const THREADS: usize = 3;
+
+/// What the reading thread gives on.
+enum Item {
+    /// A frame that is being decoded.
+    Frame(Pending<Piece>),
+    Decoded(Piece),
+}
+
+/// Pieces that wait to be used again.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Piece>>>);
+
+impl Spare {
+    fn put(&self, piece: Piece) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+    }
+
+    fn take(&self) -> Piece {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(Piece::new)
+    }
+}
+
+/// Whether the reading thread has let go of the input, and what it read if it came to the end. A channel would be 3 KiB more of program.
+#[derive(Clone, Default)]
+struct Done(Arc<(Mutex<Option<Option<Total>>>, Condvar)>);
+
+impl Done {
+    fn tell(&self, total: Option<Total>) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(total);
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) -> Option<Total> {
+        let mut told = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match *told {
+                Some(total) => return total,
+                None => told = self.0.1.wait(told).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
 
 /// The decoded bytes, as a reader. Its errors are `InvalidData` for damage, anything else is the input's own.
 pub(super) struct Unframed {
-    pieces: Option<Receiver<io::Result<Vec<u8>>>>,
-    piece: io::Cursor<Vec<u8>>,
-    done: Option<Receiver<Option<Total>>>,
+    items: Option<Receiver<io::Result<Item>>>,
+    /// What is being read, and how far it has been.
+    piece: Option<Piece>,
+    at: usize,
+    /// Pieces that have been read.
+    spare: Spare,
+    done: Done,
 }
 
 /// What was read of the input.
@@ -40,28 +89,31 @@ impl Unframed {
     /// # Errors
     /// Of the system, if it starts no thread.
     pub(super) fn new(input: impl Read + Send + 'static) -> io::Result<Unframed> {
-        let (send, pieces) = sync_channel(AHEAD);
-        let (send_done, done) = sync_channel(1);
+        let (send, items) = sync_channel(AHEAD);
+        let done = Done::default();
+        let over = done.clone();
+        let spare = Spare::default();
+        let spares = spare.clone();
         std::thread::Builder::new().name("unzstd".to_owned()).spawn(move || {
             let input = Input(Arc::new(Mutex::new(Some(Metered { input, hasher: Sha256::new(), bytes: 0 }))));
             let on_panic = {
                 // The sleeping thread must not hold the stick.
-                let (input, send, send_done) = (input.clone(), send.clone(), send_done.clone());
+                let (input, send, over) = (input.clone(), send.clone(), over.clone());
                 move || {
                     input.close();
-                    let _ = send.send(Err(damage("the decoder gave up")));
-                    let _ = send_done.try_send(None);
+                    let _ = send.send(Err(gave_up()));
+                    over.tell(None);
                 }
             };
-            let end = guarded(on_panic, || decode(input.clone(), &send));
+            let end = guarded(on_panic, || decode(input.clone(), &spares, &send));
             let total = input.close();
             match end {
                 Err(error) => drop(send.send(Err(error))),
                 Ok(()) => drop(send),
             }
-            let _ = send_done.try_send(total);
+            over.tell(total);
         })?;
-        Ok(Unframed { pieces: Some(pieces), piece: io::Cursor::default(), done: Some(done) })
+        Ok(Unframed { items: Some(items), piece: None, at: 0, spare, done })
     }
 
     /// After the end has been read: size and SHA-256 of the input.
@@ -71,24 +123,47 @@ impl Unframed {
 
     /// Waits until the other thread has let go of the input, so that a stick can be unmounted.
     fn wait(&mut self) -> Option<Total> {
-        self.pieces = None;
-        self.done.take()?.recv().ok().flatten()
+        self.items = None;
+        self.done.wait()
     }
 }
 
 impl Read for Unframed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let count = self.piece.read(buffer)?;
-            if count > 0 || buffer.is_empty() {
-                return Ok(count);
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Unframed {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.piece.as_ref().is_none_or(|piece| self.at == piece.used) {
+            if let Some(mut piece) = self.piece.take() {
+                if let Some(fault) = piece.fault.take() {
+                    return Err(fault);
+                }
+                self.spare.put(piece);
             }
-            let Some(pieces) = &self.pieces else { return Ok(0) };
-            match pieces.recv() {
-                Ok(piece) => self.piece = io::Cursor::new(piece?),
-                Err(_) => self.pieces = None,
+            let Some(items) = &self.items else { return Ok(&[]) };
+            match items.recv() {
+                Ok(item) => (self.piece, self.at) = (Some(decoded(item?)?), 0),
+                Err(_) => self.items = None,
             }
         }
+        Ok(self.piece.as_ref().and_then(|piece| piece.bytes.get(self.at..piece.used)).unwrap_or_default())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+    }
+}
+
+/// What a frame holds, once it is decoded.
+fn decoded(item: Item) -> io::Result<Piece> {
+    match item {
+        Item::Decoded(piece) => Ok(piece),
+        Item::Frame(pending) => pending.wait().ok_or_else(gave_up),
     }
 }
 
@@ -134,7 +209,7 @@ impl<R: Read> Read for Input<R> {
 
 /// Keeps an error of the input, which the decoder's own would hide.
 struct Keeping<R> {
-    input: BufReader<R>,
+    input: R,
     error: Option<io::Error>,
 }
 
@@ -152,45 +227,115 @@ fn damage(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
+fn in_frame(number: u64, why: &str) -> io::Error {
+    damage(&format!("zstd frame {number}: {why}"))
+}
+
+fn gave_up() -> io::Error {
+    damage("the decoder gave up")
+}
+
 /// Ends early without an error if nobody listens any more.
-fn decode(input: impl Read, send: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
-    let mut input = Keeping { input: BufReader::with_capacity(BUFFER, input), error: None };
-    let mut decoder = FrameDecoder::new();
-    decoder.set_max_window_size(MAX_WINDOW);
-    let mut number = 0_u64;
-    while !input.input.fill_buf()?.is_empty() {
-        number += 1;
-        match frame(&mut input, &mut decoder, send) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(why) => {
-                return Err(input.error.take().unwrap_or_else(|| damage(&format!("zstd frame {number}: {why}"))));
-            }
+fn decode(input: impl Read, spares: &Spare, send: &SyncSender<io::Result<Item>>) -> io::Result<()> {
+    let mut input = BufReader::with_capacity(BUFFER, Keeping { input, error: None });
+    let mut workers = Workers::new(THREADS, decompressor);
+    for number in 1.. {
+        let mut piece = spares.take();
+        piece.number = number;
+        let is_heard = match split::next(&mut input, &mut piece.frame)? {
+            Next::End => break,
+            Next::Whole => send.send(Ok(Item::Frame(workers.give(piece)?))).is_ok(),
+            Next::Begun => begun(piece, &mut input, spares, send)
+                .map_err(|why| input.get_mut().error.take().unwrap_or_else(|| in_frame(number, &why)))?,
+        };
+        if !is_heard {
+            break;
         }
     }
     Ok(())
 }
 
-/// One frame. `false`: nobody listens any more.
-fn frame(
-    input: &mut impl Read,
-    decoder: &mut FrameDecoder,
-    send: &SyncSender<io::Result<Vec<u8>>>,
-) -> Result<bool, String> {
-    let mut stream = StreamingDecoder::new_with_decoder(input, decoder).map_err(|error| error.to_string())?;
-    let mut count = 0;
+fn decoder() -> FrameDecoder {
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(MAX_WINDOW);
+    decoder
+}
+
+type Stream<'a> = StreamingDecoder<&'a mut dyn Read, &'a mut FrameDecoder>;
+
+/// The content of a frame. `dyn`: the decoder would be there once for each kind of input, 20 KiB.
+fn stream<'a>(input: &'a mut dyn Read, decoder: &'a mut FrameDecoder) -> Result<Stream<'a>, String> {
+    StreamingDecoder::new_with_decoder(input, decoder).map_err(|error| error.to_string())
+}
+
+/// What decodes whole frames on a thread of its own.
+fn decompressor() -> Work<Piece> {
+    let mut decoder = decoder();
+    Box::new(move |mut piece: Piece| {
+        let frame = std::mem::take(&mut piece.frame);
+        let result = whole(&mut decoder, &frame, &mut piece);
+        piece.fault = result.err().map(|why| in_frame(piece.number, &why));
+        piece.frame = frame;
+        piece
+    })
+}
+
+fn whole(decoder: &mut FrameDecoder, mut frame: &[u8], piece: &mut Piece) -> Result<(), String> {
+    piece.used = 0;
+    let mut stream = stream(&mut frame, decoder)?;
+    fill(&mut stream, piece)?;
+    // There may be more than it says.
+    let more = stream.read(&mut [0]).map_err(|error| error.to_string())?;
+    check(stream.into_frame_decoder(), (piece.used + more) as u64)
+}
+
+/// Where decoded bytes go next; nothing if it is full.
+fn room(piece: &mut Piece) -> &mut [u8] {
+    let end = piece.bytes.len().min(piece.used + BUFFER);
+    piece.bytes.get_mut(piece.used..end).unwrap_or_default()
+}
+
+/// Decodes until the piece is full, or the frame ends.
+fn fill(stream: &mut Stream<'_>, piece: &mut Piece) -> Result<(), String> {
     loop {
-        let mut piece = Vec::with_capacity(PIECE);
-        (&mut stream).take(PIECE as u64).read_to_end(&mut piece).map_err(|error| error.to_string())?;
-        if piece.is_empty() {
-            break;
-        }
-        count += piece.len() as u64;
-        if send.send(Ok(piece)).is_err() {
-            return Ok(false);
+        let count = stream.read(room(piece)).map_err(|error| error.to_string())?;
+        piece.used += count;
+        if count == 0 {
+            return Ok(());
         }
     }
-    let decoder = stream.into_frame_decoder();
+}
+
+/// Decodes what has begun, piece by piece. `false`: nobody listens any more.
+fn begun(
+    mut piece: Piece,
+    input: &mut impl Read,
+    spares: &Spare,
+    send: &SyncSender<io::Result<Item>>,
+) -> Result<bool, String> {
+    let front = std::mem::take(&mut piece.frame);
+    let (mut input, mut decoder) = (front.as_slice().chain(input), decoder());
+    let mut stream = stream(&mut input, &mut decoder)?;
+    let mut total = 0;
+    loop {
+        piece.used = 0;
+        let filled = fill(&mut stream, &mut piece);
+        if piece.used > 0 {
+            total += piece.used as u64;
+            if send.send(Ok(Item::Decoded(piece))).is_err() {
+                return Ok(false);
+            }
+        } else if filled.is_ok() {
+            break;
+        }
+        filled?;
+        piece = spares.take();
+    }
+    check(stream.into_frame_decoder(), total).map(|()| true)
+}
+
+/// That a decoded frame has as many bytes as it says, and its checksum.
+fn check(decoder: &FrameDecoder, count: u64) -> Result<(), String> {
     if count == 0 {
         return Err("it is empty".to_owned());
     }
@@ -202,6 +347,6 @@ fn frame(
         Some(checksum) if decoder.get_calculated_checksum() != Some(checksum) => {
             Err("its checksum is wrong".to_owned())
         }
-        _ => Ok(true),
+        _ => Ok(()),
     }
 }

@@ -3,17 +3,15 @@
 use std::fs::File;
 use std::io::{Read, Write};
 
-use sha2::{Digest, Sha256};
-
 use super::frames::{Frames, largest};
 use super::header::{BLOCK, Plain, Proof};
 use super::{MANIFEST, RECORD};
 use crate::error::{Error, Result};
-use crate::os::buffer::Buffer;
 use crate::os::dir::{Dir, Entry};
 use crate::os::progress::Progress;
 use crate::os::signal;
 use crate::text::Shown;
+use crate::tree::copy;
 use crate::tree::manifest::{Listed, path_order};
 use crate::tree::stream::Stream;
 use crate::tree::walk::{Side, Step, Walk};
@@ -23,16 +21,15 @@ use crate::tree::walk::{Side, Step, Walk};
 pub struct Written {
     /// Bytes of the archive.
     pub bytes: u64,
-    /// SHA-256 of the archive's bytes, for the file beside it.
-    pub sha256: [u8; 32],
     /// Files of the manifest, all of them in it.
     pub files: u64,
     /// Bytes of these files.
     pub content: u64,
 }
 
-/// Writes the snapshot `snapshot` as an archive whose root is called `name` (one component). Each file is held against
-/// the manifest as it is read. Nothing is flushed to a medium: that is the caller's.
+/// Writes the snapshot `snapshot` as an archive whose root is called `name` (one component), in step with its manifest. That each
+/// content is the manifest's is proved where the archive is read back ([`super::read`]), once and of what the medium holds; here it is
+/// not hashed. Nothing is flushed to a medium: that is the caller's.
 ///
 /// # Errors
 /// `Refused` if the snapshot is not as its manifest says, naming the first file; `Unreadable` for its files, `Io` for
@@ -57,8 +54,8 @@ pub fn write(snapshot: &Dir, name: &str, out: &mut dyn Write, progress: &mut Pro
     writer.walk()?;
     writer.frames.put(&[0; 2 * BLOCK])?;
     writer.frames.pad(RECORD)?;
-    let total = writer.frames.finish()?;
-    Ok(Written { bytes: total.bytes, sha256: total.sha256, files: writer.files, content: writer.content })
+    let bytes = writer.frames.finish()?;
+    Ok(Written { bytes, files: writer.files, content: writer.content })
 }
 
 struct Writer<'a> {
@@ -96,8 +93,7 @@ impl Writer<'_> {
 
     /// The manifest is read twice more: to hash it for its own header, and to write it.
     fn manifest(&mut self, entry: &Entry) -> Result<()> {
-        let (file, _) = self.snapshot.read(MANIFEST)?;
-        let sha256 = pump(self.snapshot, MANIFEST, file, entry.size, |_| Ok(()))?;
+        let sha256 = Some(copy::hash(self.snapshot, MANIFEST)?);
         let listed = Listed { path: MANIFEST.to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
         let (file, _) = self.snapshot.read(MANIFEST)?;
         self.content(self.snapshot, MANIFEST, file, &listed, entry.mode)
@@ -132,15 +128,33 @@ impl Writer<'_> {
         let path = in_root(self.name, &listed.path);
         let proof = Some(Proof { sha256, number: self.files });
         self.frames.put(&Plain { path: &path, proof, size: listed.size, mode, mtime: listed.mtime }.encode())?;
-        let (frames, progress) = (&mut self.frames, &mut *self.progress);
-        let found = pump(dir, name, file, listed.size, |bytes| {
-            progress.add_bytes(bytes.len() as u64);
-            frames.put(bytes)
-        })?;
-        if found != Some(sha256) {
-            return Err(self.not_whole(&listed.path, "has another content than in its manifest"));
-        }
+        self.bytes_of(dir, name, file, listed)?;
         self.frames.pad(BLOCK as u64)
+    }
+
+    /// Reads a file to where it is compressed from.
+    fn bytes_of(&mut self, dir: &Dir, name: &[u8], mut file: File, listed: &Listed) -> Result<()> {
+        let mut rest = listed.size;
+        loop {
+            signal::check()?;
+            let room = self.frames.room();
+            // One byte more than there should be: so its end is seen without a read that gives nothing.
+            let most = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(1).min(room.len());
+            let count = match file.read(room.get_mut(..most).unwrap_or_default()) {
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(Error::Unreadable { path: dir.shown(name), source }),
+            };
+            if count as u64 > rest || count == 0 && rest > 0 {
+                return Err(self.not_whole(&listed.path, "has another size than in its manifest"));
+            }
+            self.frames.filled(count)?;
+            self.progress.add_bytes(count as u64);
+            rest -= count as u64;
+            if rest == 0 && count < most {
+                return Ok(());
+            }
+        }
     }
 
     fn not_whole(&self, path: &[u8], why: &str) -> Error {
@@ -153,34 +167,6 @@ impl Writer<'_> {
 
 fn in_root(name: &[u8], path: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [name, b"/", path].concat() }
-}
-
-/// Hands out exactly `size` bytes of a file and returns their SHA-256; nothing if it has fewer or more.
-fn pump(
-    dir: &Dir,
-    name: &[u8],
-    mut file: File,
-    size: u64,
-    mut each: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<Option<[u8; 32]>> {
-    let mut hasher = Sha256::new();
-    let mut buffer = Buffer::take();
-    let mut rest = size;
-    loop {
-        signal::check()?;
-        let count = match file.read(buffer.bytes()) {
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(Error::Unreadable { path: dir.shown(name), source }),
-        };
-        if count == 0 || count as u64 > rest {
-            return Ok((count == 0 && rest == 0).then(|| hasher.finalize().into()));
-        }
-        let bytes = buffer.bytes().get(..count).unwrap_or_default();
-        hasher.update(bytes);
-        each(bytes)?;
-        rest -= count as u64;
-    }
 }
 
 /// The largest that the archive of a snapshot can be, bytes: all contents stored uncompressed, with tar's headers, each
