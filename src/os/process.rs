@@ -23,7 +23,7 @@ const LAST_WORDS: usize = 1024;
 const KEPT: usize = 16 * 1024;
 /// How long a program has to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked at, from the first time on to the usual one.
+/// How often it is looked at: at first and later.
 const FIRST_POLL: Duration = Duration::from_millis(1);
 const POLL: Duration = Duration::from_millis(20);
 /// How long its last words may be on their way after its end.
@@ -244,7 +244,7 @@ fn watch(
     despite: bool,
     failed: &dyn Fn(String) -> Error,
 ) -> Result<ExitStatus> {
-    let mut poll = FIRST_POLL;
+    let start = Instant::now();
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status),
@@ -257,9 +257,13 @@ fn watch(
             interrupted?;
             return Err(failed(format!("took longer than {} s and was ended", limit.as_secs())));
         }
-        std::thread::sleep(poll);
-        poll = POLL.min(poll * 2);
+        std::thread::sleep(poll_after(start));
     }
+}
+
+/// How long to wait before a look, so that what takes long is not looked at often, and what does not is seen at most a sixteenth late.
+fn poll_after(start: Instant) -> Duration {
+    (start.elapsed() / 16).clamp(FIRST_POLL, POLL)
 }
 
 fn end_group(child: &mut Child) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use super::{Ended, LAST_WORDS_WAIT, POLL, Program, aside, end_group, last_words, shown_words, watch};
+use super::{Ended, LAST_WORDS_WAIT, POLL, Program, aside, end_group, last_words, poll_after, shown_words, watch};
 use crate::error::{Error, Result};
 use crate::os::signal;
 
@@ -21,6 +21,8 @@ pub struct Running<'a> {
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     words: Receiver<Vec<u8>>,
+    /// It has written something: until then its first line is waited for, afterwards a full pipe.
+    has_begun: bool,
     deadline: Instant,
     limit: Duration,
     shown: String,
@@ -50,6 +52,7 @@ impl<'a> Program<'a> {
             stdin,
             stdout,
             words,
+            has_begun: false,
             deadline: Instant::now() + limit,
             limit,
             shown,
@@ -95,17 +98,20 @@ impl Read for Running<'_> {
     /// which it was.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(stdout) = &mut self.stdout else { return Ok(0) };
-        let mut nap = NAP;
+        let (start, mut nap) = (Instant::now(), NAP);
         loop {
             match stdout.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return read,
+                read => {
+                    self.has_begun = true;
+                    return read;
+                }
             }
             let interrupted = !self.despite_signals && signal::check().is_err();
             if interrupted || Instant::now() >= self.deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            std::thread::sleep(nap);
+            std::thread::sleep(if self.has_begun { nap } else { poll_after(start) });
             nap = POLL.min(nap * 2);
         }
     }
