@@ -6,6 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::pipe::fcntl_setpipe_size;
 
 use super::{Ended, LAST_WORDS_WAIT, POLL, Program, aside, end_group, last_words, poll_after, shown_words, watch};
 use crate::error::{Error, Result};
@@ -14,6 +15,9 @@ use crate::os::signal;
 /// The first wait for output. It is no shorter on purpose: meanwhile a fast writer fills the pipe, and one read takes
 /// it all.
 const NAP: Duration = Duration::from_millis(1);
+
+/// Bytes that a program may write ahead, so that it need not wait while this naps; 64 KiB are usual, and written in less time than a nap.
+const PIPE: usize = 1 << 20;
 
 /// A program under way. Its output is read from this; if this goes before [`Running::end`], the program is ended.
 pub struct Running<'a> {
@@ -47,6 +51,10 @@ impl<'a> Program<'a> {
         // Reading must not outlast the time limit.
         let set = stdout.as_ref().map_or(Ok(()), |stdout| fcntl_setfl(stdout, OFlags::NONBLOCK));
         let set = set.map_err(|error| failed(error.into()));
+        if let Some(stdout) = &stdout {
+            // A wish: a user's programs may have all the room for pipes already.
+            let _ = fcntl_setpipe_size(stdout, PIPE);
+        }
         let running = Running {
             child,
             stdin,
