@@ -50,3 +50,48 @@ fn compress(encoder: &mut FrameCompressor, bytes: &[u8], frame: &mut Vec<u8>) ->
     encoder.compress_independent_frame_into(bytes, frame);
     frame.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a piece with these bytes takes.
+    fn size(parts: &[&[u8]]) -> usize {
+        let mut piece = Piece::new();
+        let bytes = parts.concat();
+        piece.used = bytes.len();
+        piece.bytes[..bytes.len()].copy_from_slice(&bytes);
+        compressor()(piece).frame.len()
+    }
+
+    /// Bytes that nothing compresses (xorshift64).
+    fn noise(mut state: u64, count: usize) -> Vec<u8> {
+        let mut next = || {
+            for (left, by) in [(true, 13), (false, 7), (true, 17)] {
+                state ^= if left { state << by } else { state >> by };
+            }
+            (state >> 24) as u8
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn a_copy_is_found_wherever_it_is_in_the_piece() {
+        let (drawing, other) = (noise(1, 1 << 20), noise(2, 5 << 19));
+        let once = size(&[&drawing, &other]);
+        let twice = size(&[&drawing, &other, &drawing[..1 << 19]]);
+        assert!(once > 7 << 19 && twice < once + (1 << 17), "{once} {twice}");
+    }
+
+    #[test]
+    fn numbers_in_hexadecimal_are_compressed_at_the_level_that_makes_less() {
+        let ids = noise(3, 2 << 20);
+        let rows = ids.chunks(16).enumerate().map(|(row, id)| format!("OC-{row}\t{}\n", crate::text::hex(id)));
+        let mut dump: String = rows.collect();
+        dump.truncate(FRAME);
+        let of_level = |level| compress(&mut encoder(level), dump.as_bytes(), &mut Vec::new());
+        let (usual, fast) = (of_level(LEVEL), of_level(FAST));
+        assert!(fast < usual, "{fast} {usual}");
+        assert_eq!(size(&[dump.as_bytes()]), fast);
+    }
+}
