@@ -17,7 +17,7 @@ use super::{BUFFER, Piece};
 /// The largest window that a frame may ask for, bytes, since it is memory that the decoder takes: twice what `tar --zstd`
 /// and `zstd` up to -19 use.
 const MAX_WINDOW: u64 = 16 << 20;
-/// Frames that wait between the threads. One more is at either end, so that three are decoded at once.
+/// Frames that wait between the threads; one more is at either end.
 const AHEAD: usize = 1;
 
 /// Threads that decode whole frames at most; each takes memory.
@@ -263,7 +263,7 @@ fn decoder() -> FrameDecoder {
 
 type Stream<'a> = StreamingDecoder<&'a mut dyn Read, &'a mut FrameDecoder>;
 
-/// The content of a frame. `dyn`: the decoder would be there once for each kind of input, 20 KiB.
+/// The content of a frame. `dyn`: the decoder would be there once for each kind of input, 5 KiB more.
 fn stream<'a>(input: &'a mut dyn Read, decoder: &'a mut FrameDecoder) -> Result<Stream<'a>, String> {
     StreamingDecoder::new_with_decoder(input, decoder).map_err(|error| error.to_string())
 }
