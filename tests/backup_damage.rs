@@ -127,12 +127,23 @@ fn a_cut_at_each_frame_is_found_by_both() {
 fn a_snapshot_that_changed_after_its_manifest_is_named_by_both() {
     type Change = fn(&Tree);
     let site = Site::new();
-    let changes: [(&str, Change); 5] = [
-        ("master/b.csv: ", |root| fs::write(root.path("master/b.csv"), "XX").unwrap()),
-        ("db/pg_dump.sql has ", |root| fs::write(root.path("db/pg_dump.sql"), "SELECT 1;").unwrap()),
-        ("docviewer/plan.pdf is missing", |root| fs::remove_file(root.path("docviewer/plan.pdf")).unwrap()),
-        ("master/new.csv is not in its manifest", |root| fs::write(root.path("master/new.csv"), "").unwrap()),
-        ("manifest.json", |root| {
+    // What the check of the snapshot says of each, and what the backup says.
+    let changes: [(&str, &str, Change); 5] = [
+        (
+            "damaged in master/b.csv: its content is not that of the manifest",
+            "master/b.csv: edited or damaged: another content and time than in the manifest: the snapshot is not whole",
+            |root| fs::write(root.path("master/b.csv"), "XX").unwrap(),
+        ),
+        ("db/pg_dump.sql has ", "db/pg_dump.sql has ", |root| {
+            fs::write(root.path("db/pg_dump.sql"), "SELECT 1;").unwrap();
+        }),
+        ("docviewer/plan.pdf is missing", "docviewer/plan.pdf is missing", |root| {
+            fs::remove_file(root.path("docviewer/plan.pdf")).unwrap();
+        }),
+        ("master/new.csv is not in its manifest", "master/new.csv is not in its manifest", |root| {
+            fs::write(root.path("master/new.csv"), "").unwrap();
+        }),
+        ("manifest.json", "manifest.json", |root| {
             let text = root.text("manifest.json");
             fs::write(root.path("manifest.json"), text.split_inclusive('\n').skip(2).collect::<String>()).unwrap();
         }),
@@ -141,12 +152,12 @@ fn a_snapshot_that_changed_after_its_manifest_is_named_by_both() {
     let newest = site.latest();
     let kept = tempfile::tempdir().unwrap();
     common::tool("cp", &["-a", &format!("{}/.", newest.path("").display()), kept.path().to_str().unwrap()]);
-    for (says, change) in changes {
+    for (check_says, says, change) in changes {
         change(&newest);
         let path = newest.path("");
         let arguments = ["restore", "--check", "--snapshot", path.to_str().unwrap()];
         let check = site.call(&arguments).finish();
-        assert!(matches!(check.code, Some(1 | 2)) && check.stderr.contains(says), "{says}: {check}");
+        assert!(matches!(check.code, Some(1 | 2)) && check.stderr.contains(check_says), "{check_says}: {check}");
         let backup = site.backup().finish();
         // A snapshot whose manifest can't be read is none: there is nothing to back up.
         let code = if says == "manifest.json" { 3 } else { 1 };

@@ -13,6 +13,8 @@ use crate::tree::walk::{Step, Walk};
 
 /// A snapshot's manifest.
 pub const MANIFEST: &[u8] = b"manifest.json";
+/// What a snapshot holds beside its manifest, in the order of a walk.
+pub const PARTS: [&str; 4] = ["db", "docviewer", "master", "settings"];
 /// The link to the newest snapshot.
 const LATEST: &[u8] = b"latest";
 /// What is being built; no reader takes it for a snapshot.

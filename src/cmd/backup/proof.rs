@@ -10,9 +10,6 @@ use crate::tree::manifest::Header;
 use crate::tree::stream::Stream;
 use crate::tree::verify;
 
-/// What a snapshot holds beside its manifest, in the order of a walk.
-const PARTS: [&str; 4] = ["db", "docviewer", "master", "settings"];
-
 /// Reads an archive as a whole and holds it against its own manifest, and that against the snapshot's.
 ///
 /// # Errors
@@ -57,7 +54,7 @@ fn check_snapshot(work: &Work) -> Result<()> {
     let (file, _) = dir.read(name)?;
     let list = Stream::new(file, dir.shown(name), b"")?;
     let mut progress = Progress::new(format!("{}: looking for the fault", work.snapshot.name), 0, 0);
-    verify::verify(dir, &PARTS, b"", Some(list), &mut progress, |path, fault| {
+    verify::verify(dir, &generation::PARTS, b"", Some(list), &mut progress, |path, fault| {
         let why = format!("{}: {fault}: the snapshot is not whole", dir.shown(path));
         Err(Error::Failed { why, next: super::NEW_SNAPSHOT })
     })

@@ -53,6 +53,7 @@ fn compress(encoder: &mut FrameCompressor, bytes: &[u8], frame: &mut Vec<u8>) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::noise;
     use super::*;
 
     /// What a piece with these bytes takes.
@@ -62,17 +63,6 @@ mod tests {
         piece.used = bytes.len();
         piece.bytes[..bytes.len()].copy_from_slice(&bytes);
         compressor()(piece).frame.len()
-    }
-
-    /// Bytes that nothing compresses (xorshift64).
-    fn noise(mut state: u64, count: usize) -> Vec<u8> {
-        let mut next = || {
-            for (left, by) in [(true, 13), (false, 7), (true, 17)] {
-                state ^= if left { state << by } else { state >> by };
-            }
-            (state >> 24) as u8
-        };
-        (0..count).map(|_| next()).collect()
     }
 
     #[test]

@@ -140,25 +140,15 @@ impl<'a> Frames<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::noise;
     use super::*;
-
-    /// Bytes that nothing compresses (splitmix64).
-    fn noise(count: usize) -> Vec<u8> {
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb).to_le_bytes()
-        };
-        (0..count.div_ceil(8)).flat_map(|_| next()).take(count).collect()
-    }
 
     #[test]
     fn noise_stays_below_the_bound() {
         for count in [1, 511, 100_000, FRAME - 1, FRAME, FRAME + 1] {
             let mut out = Vec::new();
             let mut frames = Frames::new(&mut out, String::new());
-            frames.put(&noise(count)).unwrap();
+            frames.put(&noise(1, count)).unwrap();
             let total = frames.finish().unwrap();
             assert_eq!(total, out.len() as u64);
             assert!(total <= largest(count as u64), "{count}: {total}");
@@ -167,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_bytes_do_not_depend_on_the_threads() {
-        let bytes = noise(FRAME / 8).repeat(30);
+        let bytes = noise(1, FRAME / 8).repeat(30);
         let make = |threads| {
             let mut out = Vec::new();
             let mut frames = Frames::new(&mut out, String::new());

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::os::progress::Progress;
 use crate::os::signal;
+use crate::snapshot::generation::PARTS;
 use crate::text::{Shown, hex};
 use crate::tree::manifest::{self, Header, Listed, path_order};
 
@@ -133,7 +134,7 @@ impl Reader<'_> {
         }
         check_path(path)?;
         let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
-        let inside = [&b"master"[..], b"docviewer", b"db", b"settings", MANIFEST].contains(&first);
+        let inside = first == MANIFEST || PARTS.iter().any(|part| part.as_bytes() == first);
         let root = self.root.get_or_insert_with(|| if inside { Vec::new() } else { first.to_vec() });
         if root.is_empty() {
             Ok(path.to_vec())

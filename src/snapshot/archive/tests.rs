@@ -199,3 +199,14 @@ fn noise_is_refused() {
         assert!(said.to_string().starts_with("A is damaged at its beginning: "), "{said}");
     }
 }
+
+/// Bytes that nothing compresses (splitmix64).
+pub(super) fn noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb).to_le_bytes()
+    };
+    (0..count.div_ceil(8)).flat_map(|_| next()).take(count).collect()
+}

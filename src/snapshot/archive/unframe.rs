@@ -11,6 +11,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use sha2::{Digest, Sha256};
 
 use super::guard::{Pending, Work, Workers, guarded};
+use super::members::damage;
 use super::split::{self, Next};
 use super::{BUFFER, Piece};
 
@@ -223,12 +224,8 @@ impl<R: Read> Read for Keeping<R> {
     }
 }
 
-fn damage(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
 fn in_frame(number: u64, why: &str) -> io::Error {
-    damage(&format!("zstd frame {number}: {why}"))
+    damage(format!("zstd frame {number}: {why}"))
 }
 
 fn gave_up() -> io::Error {
