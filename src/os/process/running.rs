@@ -8,13 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::fcntl_setpipe_size;
 
-use super::{Ended, LAST_WORDS_WAIT, POLL, Program, aside, end_group, last_words, poll_after, shown_words, watch};
+use super::{Ended, LAST_WORDS_WAIT, Program, aside, end_group, last_words, poll_after, shown_words, watch};
 use crate::error::{Error, Result};
 use crate::os::signal;
-
-/// The first wait for output. It is no shorter on purpose: meanwhile a fast writer fills the pipe, and one read takes
-/// it all.
-const NAP: Duration = Duration::from_millis(1);
 
 /// Bytes that a program may write ahead, so that it need not wait while this naps; 64 KiB are usual, and written in less time than a nap.
 const PIPE: usize = 1 << 20;
@@ -25,8 +21,6 @@ pub struct Running<'a> {
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     words: Receiver<Vec<u8>>,
-    /// It has written something: until then its first line is waited for, afterwards a full pipe.
-    has_begun: bool,
     deadline: Instant,
     limit: Duration,
     shown: String,
@@ -60,7 +54,6 @@ impl<'a> Program<'a> {
             stdin,
             stdout,
             words,
-            has_begun: false,
             deadline: Instant::now() + limit,
             limit,
             shown,
@@ -106,21 +99,17 @@ impl Read for Running<'_> {
     /// which it was.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(stdout) = &mut self.stdout else { return Ok(0) };
-        let (start, mut nap) = (Instant::now(), NAP);
+        let start = Instant::now();
         loop {
             match stdout.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => {
-                    self.has_begun = true;
-                    return read;
-                }
+                read => return read,
             }
             let interrupted = !self.despite_signals && signal::check().is_err();
             if interrupted || Instant::now() >= self.deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            std::thread::sleep(if self.has_begun { nap } else { poll_after(start) });
-            nap = POLL.min(nap * 2);
+            std::thread::sleep(poll_after(start));
         }
     }
 }
