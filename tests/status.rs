@@ -25,9 +25,10 @@ fn drilled(call: common::call::Call<'_>) {
     call.finish().ended(0);
 }
 
-/// A site with data that came on a stick, a snapshot, a backup and a restore drill.
+/// A site with data that came on a stick, a snapshot, a backup and a restore drill. On a disk of its own: how full this machine's
+/// is must not be told of.
 fn well() -> Site {
-    let site = Site::new();
+    let site = Site::on(common::Server::on_disk(256));
     let stick = common::Stick::ingest();
     stick.edit(|root| sample(root, ago(60)));
     site.server.run(&stick).done();

@@ -53,7 +53,12 @@ pub fn shell(dir: &Path, script: &str) -> String {
 impl Site {
     /// A server with both datasets, a table and a snapshot of them, and a stick of 64 MiB.
     pub fn new() -> Site {
-        let site = Site::without_tables(Server::new());
+        Site::on(Server::new())
+    }
+
+    /// The same on that server, with nothing on it yet.
+    pub fn on(server: Server) -> Site {
+        let site = Site::without_tables(server);
         sample(&site.server.tree(), ago(3600));
         site.server.docviewer().file("図面/長い名前の図面.pdf", "Japanese", ago(70));
         site.database.psql("CREATE TABLE part_locations (order_code text PRIMARY KEY, location_code text)");
