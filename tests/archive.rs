@@ -289,8 +289,9 @@ fn frames_are_cut_by_size() {
 fn a_decoder_that_panics_does_not_abort_the_program() {
     let place = tempfile::tempdir().unwrap();
     let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/src/snapshot/archive/guard.rs");
+    let thread = concat!(env!("CARGO_MANIFEST_DIR"), "/src/os/thread.rs");
     let main = format!(
-        "#[path = {guard:?}] mod guard;\nfn work() -> guard::Work<u8> {{ Box::new(|_| panic!(\"a bug\")) }}\n\
+        "#[path = {guard:?}] mod guard;\nmod os {{ #[path = {thread:?}] pub mod thread; }}\nfn work() -> guard::Work<u8> {{ Box::new(|_| panic!(\"a bug\")) }}\n\
          fn main() {{ assert_eq!(guard::Workers::new(1, work).give(1).unwrap().wait(), None); println!(\"ended in order\"); }}"
     );
     fs::write(place.path().join("main.rs"), main).unwrap();

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::thread;
+
 /// The thread. It ends with this value, which waits for it.
 pub struct Aide<Work, Done> {
     desk: Arc<Desk<Work, Done>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 /// What lies between the two threads. A channel would do, but asks the system three times as often for a piece.
@@ -67,15 +69,15 @@ impl<Work: Send + 'static, Done: Send + 'static> Aide<Work, Done> {
         }
         let desk = Arc::new(Desk { slot: Mutex::new(Slot::Empty), turned: Condvar::new() });
         let theirs = Arc::clone(&desk);
-        // Without a name of its own it is called as the program is.
-        let thread = std::thread::Builder::new().spawn(move || {
+        let task = move || {
             let _ending = Ending(&theirs);
             let given = |slot| if let Slot::Given(given) = slot { Ok(given) } else { Err(slot) };
             while let Some(given) = theirs.take(given) {
                 theirs.put(Slot::Done(work(given)));
             }
-        });
-        thread.ok().map(|thread| Aide { desk, thread: Some(thread) })
+            Ok(())
+        };
+        thread::start(None, Box::new(task)).ok().map(|thread| Aide { desk, thread: Some(thread) })
     }
 
     /// Gives it a piece of work, while `meanwhile` is done here; then its result. `None`: the thread is gone, with what it held.

@@ -23,3 +23,4 @@ pub mod random;
 pub mod signal;
 pub mod smart;
 pub mod systemd;
+pub mod thread;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::signal;
+use super::{signal, thread};
 use crate::error::{Error, Result};
 use crate::text::Shown;
 
@@ -291,7 +291,12 @@ fn aside<R: Read + Send + 'static, T: Send + 'static>(
 ) -> Receiver<T> {
     let (sender, receiver) = channel();
     if let Some(pipe) = pipe {
-        std::thread::spawn(move || sender.send(read(pipe)));
+        // Without a thread there is no answer: the sender is gone.
+        let task = move || {
+            let _ = sender.send(read(pipe));
+            Ok(())
+        };
+        let _ = thread::start(None, Box::new(task));
     }
     receiver
 }

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
+use crate::os::thread;
+
 thread_local! {
     static ON_PANIC: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
 }
@@ -82,14 +84,16 @@ impl<T: Send + 'static> Workers<T> {
 
 fn start<T: Send + 'static>(prepare: fn() -> Work<T>) -> std::io::Result<Worker<T>> {
     let (worker, given) = channel::<(T, SyncSender<Option<T>>)>();
-    std::thread::Builder::new().name("zstd".to_owned()).spawn(move || {
+    let task = move || {
         let mut work = prepare();
         for (piece, done) in given {
             let failed = done.clone();
             let piece = guarded(move || drop(failed.try_send(None)), || work(piece));
             let _ = done.send(Some(piece));
         }
-    })?;
+        Ok(())
+    };
+    thread::start(Some("zstd"), Box::new(task))?;
     Ok(worker)
 }
 

@@ -14,6 +14,7 @@ use super::guard::{Pending, Work, Workers, guarded};
 use super::members::damage;
 use super::split::{self, Next};
 use super::{BUFFER, Piece};
+use crate::os::thread;
 
 /// The largest window that a frame may ask for, bytes, since it is memory that the decoder takes: twice what `tar --zstd`
 /// and `zstd` up to -19 use.
@@ -95,7 +96,7 @@ impl Unframed {
         let over = done.clone();
         let spare = Spare::default();
         let spares = spare.clone();
-        std::thread::Builder::new().name("unzstd".to_owned()).spawn(move || {
+        let task = move || {
             let input = Input(Arc::new(Mutex::new(Some(Metered { input, hasher: Sha256::new(), bytes: 0 }))));
             let on_panic = {
                 // The sleeping thread must not hold the stick.
@@ -113,7 +114,9 @@ impl Unframed {
                 Ok(()) => drop(send),
             }
             over.tell(total);
-        })?;
+            Ok(())
+        };
+        thread::start(Some("unzstd"), Box::new(task))?;
         Ok(Unframed { items: Some(items), piece: None, at: 0, spare, done })
     }
 
