@@ -346,13 +346,13 @@ fn make_room(work: &Work, stick: &WritableStick, believed: bool) -> Result<()> {
 fn write(work: &Work, stick: &WritableStick) -> Result<()> {
     let temp = stick.temp()?;
     let file = temp.create(ARCHIVE, 0o644)?;
-    let mut out = BufWriter::with_capacity(1 << 20, Flow::new(file));
+    let fail = |error| Error::io("write", &temp.path_of(ARCHIVE), error);
+    let mut out = BufWriter::with_capacity(1 << 20, Flow::alone(file).map_err(fail)?);
     let mut progress = progress(work, "writing it");
     write_to(work, &mut out, &mut progress)?;
     progress.flush();
-    let fail = |error| Error::io("write", &temp.path_of(ARCHIVE), error);
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).map(Flow::into_file);
-    file.and_then(|file| file.sync_all()).map_err(fail)
+    let flow = out.into_inner().map_err(std::io::IntoInnerError::into_error);
+    flow.and_then(Flow::finish).map_err(fail)
 }
 
 fn progress(work: &Work, what: &str) -> Progress {

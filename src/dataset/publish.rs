@@ -14,6 +14,7 @@ use super::survey::{fingerprint, look_of};
 use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::flow::EarlyFlush;
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Copied, Ownership};
 use crate::tree::manifest::Listed;
@@ -109,6 +110,7 @@ pub fn build(
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
     let mut walk = Walk::new(Some(stick), live)?.side_by_side();
     let mut targets = vec![Some(to.again()?)];
+    let mut early = EarlyFlush::new(to).map_err(|error| to.not_flushed(error))?;
     while let Some(step) = walk.step()? {
         let target = targets.last().and_then(Option::as_ref);
         match (step, target) {
@@ -124,6 +126,7 @@ pub fn build(
             {
                 let right = right.filter(|right| right.kind == Kind::File);
                 let placed = place_file(&mut walk, left, right, target, owned, &compare, progress)?;
+                early.wrote(placed.map_or(0, |copied| copied.entry.size)).map_err(|error| to.not_flushed(error))?;
                 if let Some(each) = &mut each {
                     each(&listed(&walk, left, placed, &mut compare)?)?;
                 }
@@ -131,7 +134,7 @@ pub fn build(
             _ => {}
         }
     }
-    Ok(())
+    early.end().map_err(|error| to.not_flushed(error))
 }
 
 /// Links or copies one file. `None`: it was linked.
@@ -190,8 +193,8 @@ pub fn exchange(server: &Server, dataset: Dataset, place: &mut Place, print: u64
     let Some(new) = place.run().sub(place.name())? else {
         return Err(Error::Failed { why: format!("{}: what was built is gone", dataset.name()), next: "run it again" });
     };
-    // One syncfs for all that was built, then the intent, then the exchange.
-    new.sync_all()?;
+    // One syncfs for all that was built, then the intent, then the exchange. The run's directory was opened before the first write.
+    place.run().sync_all()?;
     place.part.new_ino = new.entry()?.ino;
     place.part.left = look_of(&new)?;
     place.save()?;

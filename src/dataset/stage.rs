@@ -5,6 +5,7 @@ use super::meta;
 use super::publish::Compare;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::flow::EarlyFlush;
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::Listed;
@@ -52,6 +53,7 @@ pub fn stage(
 ) -> Result<bool> {
     let mut walk = Walk::new(Some(server), Some(stick))?;
     let mut path = Path { root: aside.again()?, below: Vec::new() };
+    let mut early = EarlyFlush::new(aside).map_err(|error| aside.not_flushed(error))?;
     let mut surplus = false;
     while let Some(step) = walk.step()? {
         match step {
@@ -77,6 +79,7 @@ pub fn stage(
                     None => {
                         let name = walk.name();
                         let copied = copy::copy(from, name, path.dir(owned.dir_mode)?, name, owned, progress)?;
+                        early.wrote(copied.entry.size).map_err(|error| aside.not_flushed(error))?;
                         (copied.entry, copied.sha256)
                     }
                 };
@@ -90,6 +93,7 @@ pub fn stage(
         }
     }
     progress.flush();
+    early.end().map_err(|error| aside.not_flushed(error))?;
     aside.sync_all()?;
     Ok(surplus)
 }

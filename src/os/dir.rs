@@ -314,7 +314,12 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn sync_all(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.fd).map_err(|error| Error::io("flush the filesystem of", &self.path, error))
+        rustix::fs::syncfs(&self.fd).map_err(|error| self.not_flushed(error.into()))
+    }
+
+    /// The error of a flush of this directory's filesystem.
+    pub fn not_flushed(&self, error: io::Error) -> Error {
+        Error::io("flush the filesystem of", &self.path, error)
     }
 
     /// Room and limits of the filesystem that it is on.

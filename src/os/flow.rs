@@ -1,37 +1,57 @@
-//! A file whose bytes set out for the medium while more are written, so that medium and processor work at the same time
-//! and the flush at the end has little left to wait for. The kernel by itself begins after seconds, or when a tenth of the
-//! memory is dirty. Small files are left to it: it puts several into one request, which a stick takes faster.
+//! Bytes that set out for the medium while more are written, so that medium and processor work at the same time and the flush at the end
+//! has little left to wait for. The kernel by itself begins after seconds, or when a tenth of the memory is dirty.
 
 use std::fs::File;
 use std::io::{Result, Write};
 use std::num::NonZero;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use rustix::fs::{Advice, fadvise};
 
-/// Bytes that set out together.
-const STEP: u64 = 4 << 20;
+use super::thread;
 
-/// A new file that is written from its beginning.
+/// Bytes of a large file that set out together.
+const STEP: u64 = 4 << 20;
+/// Bytes until a filesystem is flushed once more. Fewer would write the directories of small files again and again.
+const FLUSH: u64 = 32 << 20;
+
+/// A new file that is written from its beginning. Small files are left to the kernel: it puts several into one request, which a stick
+/// takes faster.
 pub struct Flow {
     file: File,
     written: u64,
     out: u64,
+    early: Option<EarlyFlush>,
 }
 
 impl Flow {
     /// Takes an empty file.
     pub fn new(file: File) -> Flow {
-        Flow { file, written: 0, out: 0 }
+        Flow { file, written: 0, out: 0, early: None }
+    }
+
+    /// Takes an empty file that is alone on its filesystem to be written: that is flushed as [`EarlyFlush`] does.
+    ///
+    /// # Errors
+    /// Of the system, if it gives no more descriptors.
+    pub fn alone(file: File) -> Result<Flow> {
+        let early = EarlyFlush::new(&file)?;
+        Ok(Flow { early: Some(early), ..Flow::new(file) })
+    }
+
+    /// Flushes the file, which is then on the medium.
+    ///
+    /// # Errors
+    /// Of the medium.
+    pub fn finish(mut self) -> Result<()> {
+        self.early.as_mut().map_or(Ok(()), EarlyFlush::end)?;
+        self.file.sync_all()
     }
 
     /// The file itself.
     pub fn file(&self) -> &File {
         &self.file
-    }
-
-    /// Gives the file back. What was written last is left to its flush.
-    pub fn into_file(self) -> File {
-        self.file
     }
 
     /// A hint, which also lets go of pages that have arrived: whether all arrives, only a flush tells.
@@ -50,10 +70,67 @@ impl Write for Flow {
         if self.written - self.out >= STEP {
             self.set_out();
         }
+        if let Some(early) = &mut self.early {
+            early.wrote(count as u64)?;
+        }
         Ok(count)
     }
 
     fn flush(&mut self) -> Result<()> {
         self.file.flush()
+    }
+}
+
+/// A filesystem that is flushed by another thread while this one writes on. It makes nothing durable that could be relied upon: the flush
+/// at the end does.
+pub struct EarlyFlush {
+    on: OwnedFd,
+    /// Bytes since the last flush began.
+    since: u64,
+    running: Option<JoinHandle<Result<()>>>,
+}
+
+impl EarlyFlush {
+    /// Of the filesystem that `on` is on. Ended by [`EarlyFlush::end`], and if it is dropped, so that nothing keeps the filesystem mounted.
+    ///
+    /// # Errors
+    /// Of the system, if it gives no more descriptors.
+    pub fn new(on: impl AsFd) -> Result<EarlyFlush> {
+        Ok(EarlyFlush { on: on.as_fd().try_clone_to_owned()?, since: 0, running: None })
+    }
+
+    /// So many bytes more were written. On a slow medium the last flush may go on for long; the next begins after it.
+    ///
+    /// # Errors
+    /// What [`EarlyFlush::end`] tells of the last flush.
+    pub fn wrote(&mut self, bytes: u64) -> Result<()> {
+        self.since = self.since.saturating_add(bytes);
+        if self.since < FLUSH || self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+            return Ok(());
+        }
+        self.end()?;
+        self.since = 0;
+        let on = self.on.try_clone()?;
+        // Where the system allows no more threads, all is left to the flush at the end.
+        self.running = thread::start(None, Box::new(move || Ok(rustix::fs::syncfs(on)?))).ok();
+        Ok(())
+    }
+
+    /// Waits for the flush that goes on.
+    ///
+    /// # Errors
+    /// A write error of the filesystem. The system tells of it once, so a flush that comes after this one may know nothing of it.
+    pub fn end(&mut self) -> Result<()> {
+        match self.running.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for EarlyFlush {
+    fn drop(&mut self) {
+        // Whoever drops it without `end` has failed already.
+        let _ = self.end();
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::flow::EarlyFlush;
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Listed, Writer};
@@ -49,6 +50,7 @@ pub fn take(
     let mut taken = Taken::default();
     let mut walk = Walk::new(Some(source), previous.as_ref().map(|previous| &previous.dir))?.side_by_side();
     let mut targets = vec![Some(to.again()?)];
+    let mut early = EarlyFlush::new(to).map_err(|error| to.not_flushed(error))?;
     while let Some(step) = walk.step()? {
         let target = targets.last().and_then(Option::as_ref);
         match (step, target) {
@@ -61,7 +63,9 @@ pub fn take(
             (Step::Leave, _) => drop(targets.pop()),
             (Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right }, Some(target)) => {
                 let files = previous.as_mut().and_then(|previous| previous.files.as_mut());
+                let before = taken.bytes;
                 let (size, mtime, sha256) = one(&walk, left, right, files, target, &mut taken, progress)?;
+                early.wrote(taken.bytes - before).map_err(|error| to.not_flushed(error))?;
                 let path = [prefix, walk.path()].concat();
                 let listed = Listed { path, size, mtime, sha256: Some(sha256) };
                 list.push(&listed).map_err(|error| Error::io("write the list of", to.path(), error))?;
@@ -69,6 +73,7 @@ pub fn take(
             _ => {}
         }
     }
+    early.end().map_err(|error| to.not_flushed(error))?;
     Ok(taken)
 }
 
