@@ -26,11 +26,10 @@ fn drawings(root: &Tree) {
     common::sample(root, ago(60));
 }
 
-/// Each thread's first flush of a filesystem fails; the other thread's is told of, which came first.
-fn fails(call: Call<'_>, what: &str) {
-    let inject =
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:error=EIO:when=1"];
-    let run = call.through(&inject).finish();
+/// Each thread's first flush of this kind fails; the other thread's is told of, which came first.
+fn fails(call: Call<'_>, flush: &str, what: &str) {
+    let (trace, error) = (format!("trace={flush}"), format!("inject={flush}:error=EIO:when=1"));
+    let run = call.through(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &error]).finish();
     run.ended(1).never_says("completed");
     assert!(run.stderr.lines().any(|line| line.contains(what) && line.contains("Input/output error")), "{what}: {run}");
 }
@@ -42,7 +41,7 @@ fn a_copy_whose_flush_on_the_way_failed_fails_and_the_next_run_makes_it() {
         root.file(".toolmaster/role", "INGEST\n", ago(60));
         drawings(root);
     });
-    fails(server.run(&stick), "/docviewer");
+    fails(server.run(&stick), "syncfs", "/docviewer");
     assert!(!server.docviewer().has("1.pdf"));
     server.run(&stick).done();
     let expected = server.docviewer().files();
@@ -53,7 +52,7 @@ fn a_copy_whose_flush_on_the_way_failed_fails_and_the_next_run_makes_it() {
         root.file(".toolmaster/role", "DIST\n", ago(60));
     });
     let export = || Call::new(&server, &["dist-export", "--device", out.device()], Some(&out));
-    fails(export(), "/next");
+    fails(export(), "syncfs", "/next");
     assert!(!out.read(|root| root.has("docviewer/1.pdf")));
     export().finish().ended(0);
     assert_eq!(out.read(|root| root.sub("docviewer").files()), expected);
@@ -63,10 +62,10 @@ fn a_copy_whose_flush_on_the_way_failed_fails_and_the_next_run_makes_it() {
 fn a_snapshot_or_archive_whose_flush_on_the_way_failed_is_none() {
     let site = Site { stick: backup_stick(256), ..Site::without_tables(Server::new()) };
     drawings(&site.server.tree());
-    fails(site.call(&["snapshot"]), "/docviewer");
+    fails(site.call(&["snapshot"]), "syncfs", "/docviewer");
     assert_eq!(site.snapshots(), [""; 0]);
     site.snapshot();
-    fails(site.backup(), "write ");
+    fails(site.backup(), "fdatasync", "/tmp/archive");
     assert_eq!(site.stick.read(common::site::archives), [""; 0]);
     site.backup().finish().ended(0);
     assert_eq!(site.stick.read(common::site::archives).len(), 1);

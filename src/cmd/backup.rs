@@ -347,7 +347,7 @@ fn write(work: &Work, stick: &WritableStick) -> Result<()> {
     let temp = stick.temp()?;
     let file = temp.create(ARCHIVE, 0o644)?;
     let fail = |error| Error::io("write", &temp.path_of(ARCHIVE), error);
-    let mut out = BufWriter::with_capacity(1 << 20, Flow::alone(file).map_err(fail)?);
+    let mut out = BufWriter::with_capacity(1 << 20, Flow::to_medium(file).map_err(fail)?);
     let mut progress = progress(work, "writing it");
     write_to(work, &mut out, &mut progress)?;
     progress.flush();

@@ -45,12 +45,13 @@ pub use write::{Written, estimate, write};
 pub const FRAME: usize = 4 << 20;
 /// Bytes to which a tar file is filled up (POSIX: 20 blocks of 512).
 pub const RECORD: u64 = 10_240;
-/// Writing takes less than this many bytes: five pieces, each with its frame, and the encoders' tables.
+/// Writing takes less than this many bytes: six pieces, each with its frame, and the encoders' tables.
 pub const WRITE_MEMORY: u64 = 64 << 20;
 /// Reading an archive of ours takes less than this many bytes.
 pub const READ_MEMORY: u64 = 56 << 20;
 
-/// Frames compressed at once at most: the Pi 5 has four cores, and each takes memory.
+/// Frames compressed at once at most: the Pi 5 has four cores, and each takes memory. One more waits, so that no core does while a frame
+/// is written.
 const MAX_THREADS: usize = 4;
 /// The manifest's name in a snapshot.
 const MANIFEST: &[u8] = b"manifest.json";

@@ -110,7 +110,7 @@ impl<'a> Frames<'a> {
 
     fn cut(&mut self) -> Result<()> {
         signal::check()?;
-        while self.pending.len() >= self.workers.most {
+        while self.pending.len() > MAX_THREADS {
             self.write_one()?;
         }
         let next = self.spare.pop().unwrap_or_else(Piece::new);
