@@ -58,5 +58,5 @@ crate_rows() {
     | { seen: {}, todo: [$root] }
     | until(.todo == []; .todo[0] as $id | .todo |= .[1:]
         | if .seen[$id] or any($package[$id].targets[].kind[]; . == "proc-macro") then . else .seen[$id] = true | .todo += $needs[$id] end)
-    | .seen | keys[] | select(. != $root) | $package[.] | "crate \(.name) \(.version)"' | LC_ALL=C sort
+    | .seen | keys[] | $package[.] | select(.source) | "crate \(.name) \(.version)"' | LC_ALL=C sort
 }

@@ -35,12 +35,11 @@ status_rows() {
   ' "$LOCK"/* - | LC_ALL=C sort
 }
 
-# What is linked into the program; proc-macros run in the compiler and leave nothing of themselves.
+# What is linked into the program and not ours, whose place is a directory; proc-macros run in the compiler and leave nothing of themselves.
 crates() {
   local name version
-  cargo tree --locked --edges normal,no-proc-macro --target "$PI_TARGET" --prefix none --format '{p}' | sed 's/ (.*//; s/ v/ /' |
+  cargo tree --locked --edges normal,no-proc-macro --target "$PI_TARGET" --prefix none --format '{p}' | sed '/ (\//d; s/ (.*//; s/ v/ /' |
     LC_ALL=C sort -u | while read -r name version; do
-    [ "$name" != toolmaster ] || continue
     printf 'crate\t%s\t%s\t\t%s\n' "$name" "$version" "$(awk -F '"' -v n="$name" -v v="$version" \
       '/^name/ { cn = $2 } /^version/ { cv = $2 } /^checksum/ && cn == n && cv == v { print $2 }' Cargo.lock)"
   done

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use structured_zstd::encoding::{CompressionLevel, CompressionParameters, FrameCompressor};
+use codec::Encoder;
 
 use super::guard::Work;
 use super::{FRAME, Piece};
@@ -25,30 +25,16 @@ pub(super) fn compressor() -> Work<Piece> {
     Box::new(move |mut piece: Piece| {
         let bytes = piece.bytes.get(..piece.used).unwrap_or_default();
         let is_fast = bytes.get(TRY).is_some_and(|sample| {
-            let [fast, usual] = [&mut fast, &mut usual].map(|encoder| compress(encoder, sample, &mut piece.frame));
+            let [fast, usual] = [&mut fast, &mut usual].map(|encoder| encoder.compress(sample, &mut piece.frame));
             fast * 33 < usual * 32
         });
-        compress(if is_fast { &mut fast } else { &mut usual }, bytes, &mut piece.frame);
+        if is_fast { &mut fast } else { &mut usual }.compress(bytes, &mut piece.frame);
         piece
     })
 }
 
-fn encoder(level: i32) -> FrameCompressor {
-    let level = CompressionLevel::Level(level);
-    let mut encoder: FrameCompressor = FrameCompressor::new(level);
-    // Refused is what no level takes; the tests would show it.
-    if let Ok(parameters) = CompressionParameters::builder(level).window_log(WINDOW_LOG).build() {
-        encoder.set_parameters(&parameters);
-    }
-    encoder.set_max_block_size(Some(BLOCK));
-    encoder.set_content_checksum(true);
-    encoder
-}
-
-/// Makes a frame; how long it is.
-fn compress(encoder: &mut FrameCompressor, bytes: &[u8], frame: &mut Vec<u8>) -> usize {
-    encoder.compress_independent_frame_into(bytes, frame);
-    frame.len()
+fn encoder(level: i32) -> Encoder {
+    Encoder::new(level, WINDOW_LOG, BLOCK)
 }
 
 #[cfg(test)]
@@ -79,7 +65,7 @@ mod tests {
         let rows = ids.chunks(16).enumerate().map(|(row, id)| format!("OC-{row}\t{}\n", crate::text::hex(id)));
         let mut dump: String = rows.collect();
         dump.truncate(FRAME);
-        let of_level = |level| compress(&mut encoder(level), dump.as_bytes(), &mut Vec::new());
+        let of_level = |level| encoder(level).compress(dump.as_bytes(), &mut Vec::new());
         let (usual, fast) = (of_level(LEVEL), of_level(FAST));
         assert!(fast < usual, "{fast} {usual}");
         assert_eq!(size(&[dump.as_bytes()]), fast);

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use codec::{Decoder, Frame};
 use sha2::{Digest, Sha256};
 
 use super::guard::{Pending, Work, Workers, guarded};
@@ -255,22 +255,9 @@ fn decode(input: impl Read, spares: &Spare, send: &SyncSender<io::Result<Item>>)
     Ok(())
 }
 
-fn decoder() -> FrameDecoder {
-    let mut decoder = FrameDecoder::new();
-    decoder.set_max_window_size(MAX_WINDOW);
-    decoder
-}
-
-type Stream<'a> = StreamingDecoder<&'a mut dyn Read, &'a mut FrameDecoder>;
-
-/// The content of a frame. `dyn`: the decoder would be there once for each kind of input, 5 KiB more.
-fn stream<'a>(input: &'a mut dyn Read, decoder: &'a mut FrameDecoder) -> Result<Stream<'a>, String> {
-    StreamingDecoder::new_with_decoder(input, decoder).map_err(|error| error.to_string())
-}
-
 /// What decodes whole frames on a thread of its own.
 fn decompressor() -> Work<Piece> {
-    let mut decoder = decoder();
+    let mut decoder = Decoder::new(MAX_WINDOW);
     Box::new(move |mut piece: Piece| {
         let frame = std::mem::take(&mut piece.frame);
         let result = whole(&mut decoder, &frame, &mut piece);
@@ -280,13 +267,13 @@ fn decompressor() -> Work<Piece> {
     })
 }
 
-fn whole(decoder: &mut FrameDecoder, mut frame: &[u8], piece: &mut Piece) -> Result<(), String> {
+fn whole(decoder: &mut Decoder, mut frame: &[u8], piece: &mut Piece) -> Result<(), String> {
     piece.used = 0;
-    let mut stream = stream(&mut frame, decoder)?;
-    fill(&mut stream, piece)?;
+    let mut content = decoder.frame(&mut frame)?;
+    fill(&mut content, piece)?;
     // There may be more than it says.
-    let more = stream.read(&mut [0]).map_err(|error| error.to_string())?;
-    check(stream.into_frame_decoder(), (piece.used + more) as u64)
+    let more = content.read(&mut [0]).map_err(|error| error.to_string())?;
+    content.check((piece.used + more) as u64)
 }
 
 /// Where decoded bytes go next; nothing if it is full.
@@ -296,9 +283,9 @@ fn room(piece: &mut Piece) -> &mut [u8] {
 }
 
 /// Decodes until the piece is full, or the frame ends.
-fn fill(stream: &mut Stream<'_>, piece: &mut Piece) -> Result<(), String> {
+fn fill(content: &mut Frame<'_>, piece: &mut Piece) -> Result<(), String> {
     loop {
-        let count = stream.read(room(piece)).map_err(|error| error.to_string())?;
+        let count = content.read(room(piece)).map_err(|error| error.to_string())?;
         piece.used += count;
         if count == 0 {
             return Ok(());
@@ -314,12 +301,12 @@ fn begun(
     send: &SyncSender<io::Result<Item>>,
 ) -> Result<bool, String> {
     let front = std::mem::take(&mut piece.frame);
-    let (mut input, mut decoder) = (front.as_slice().chain(input), decoder());
-    let mut stream = stream(&mut input, &mut decoder)?;
+    let (mut input, mut decoder) = (front.as_slice().chain(input), Decoder::new(MAX_WINDOW));
+    let mut content = decoder.frame(&mut input)?;
     let mut total = 0;
     loop {
         piece.used = 0;
-        let filled = fill(&mut stream, &mut piece);
+        let filled = fill(&mut content, &mut piece);
         if piece.used > 0 {
             total += piece.used as u64;
             if send.send(Ok(Item::Decoded(piece))).is_err() {
@@ -331,22 +318,5 @@ fn begun(
         filled?;
         piece = spares.take();
     }
-    check(stream.into_frame_decoder(), total).map(|()| true)
-}
-
-/// That a decoded frame has as many bytes as it says, and its checksum.
-fn check(decoder: &FrameDecoder, count: u64) -> Result<(), String> {
-    if count == 0 {
-        return Err("it is empty".to_owned());
-    }
-    // RFC 8878 3.1.1.1.4: zero where the size is not given.
-    if decoder.content_size() != 0 && decoder.content_size() != count {
-        return Err(format!("it has {count} bytes instead of {}", decoder.content_size()));
-    }
-    match decoder.get_checksum_from_data() {
-        Some(checksum) if decoder.get_calculated_checksum() != Some(checksum) => {
-            Err("its checksum is wrong".to_owned())
-        }
-        _ => Ok(()),
-    }
+    content.check(total).map(|()| true)
 }
