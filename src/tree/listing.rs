@@ -2,18 +2,20 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 use crate::os::aide::Aide;
 use crate::os::dir::{Dir, Entry, Names};
+use crate::os::thread;
 use crate::tree::same::{Limits, Same, is_dropping, same};
 
 /// Names that are looked up at once: a bound for the memory, however many files a directory has.
 const WINDOW: usize = 256;
 /// So few names are looked up before another thread has woken.
 const FEW: usize = 16;
-/// So many files are asked for before they are read.
-const READ_AHEAD: usize = 8;
+/// So many files are asked for before they are read, half of them at once.
+const READ_AHEAD: usize = 32;
 
 /// A directory, and how far its names have been met.
 pub struct Listing {
@@ -24,6 +26,7 @@ pub struct Listing {
     seen_from: usize,
     /// The files before it were asked for.
     asked: usize,
+    asking: Asking,
 }
 
 /// What does not change while it is walked.
@@ -52,7 +55,7 @@ impl Listing {
     pub fn new(dir: Dir) -> Result<Listing> {
         let names = dir.names()?;
         let held = Arc::new(Held { dev: dir.entry()?.dev, dir, names });
-        Ok(Listing { held, next: 0, seen: Vec::new(), seen_from: 0, asked: 0 })
+        Ok(Listing { held, next: 0, seen: Vec::new(), seen_from: 0, asked: 0, asking: Asking::default() })
     }
 
     /// The directory.
@@ -94,15 +97,17 @@ impl Listing {
 
     /// Has the system begin to read the files that come next, but for those that the other side seems to have too.
     pub fn read_ahead(&mut self, other: Option<&Listing>) {
-        let next = self.asked.max(self.next)..self.held.names.len().min(self.next + READ_AHEAD);
-        for index in next.clone() {
-            if let Some(name) = self.held.names.get(index)
-                && other.is_none_or(|other| self.differs(index, name, other))
-            {
-                self.held.dir.will_need(name);
-            }
+        let end = self.held.names.len().min(self.next + READ_AHEAD);
+        let next = self.asked.max(self.next)..end;
+        if next.len() < READ_AHEAD / 2 && end < self.held.names.len() {
+            return;
         }
-        self.asked = self.asked.max(next.end);
+        let is_wanted = |index: &usize| {
+            self.held.names.get(*index).is_some_and(|name| other.is_none_or(|other| self.differs(*index, name, other)))
+        };
+        let wanted: Vec<usize> = next.filter(is_wanted).collect();
+        self.asked = self.asked.max(end);
+        self.asking.ask(&self.held, wanted);
     }
 
     /// What was looked up ahead of a name.
@@ -134,6 +139,38 @@ impl Listing {
         let end = self.held.names.len().min(self.next + WINDOW);
         let middle = self.next + (end - self.next) / 2;
         [self.next..middle, middle..end]
+    }
+}
+
+/// A thread that asks for files, which takes as long as to open them, while the ones before are copied. It ends before what is walked is
+/// unmounted.
+#[derive(Default)]
+struct Asking(Option<JoinHandle<std::io::Result<()>>>);
+
+impl Asking {
+    fn ask(&mut self, held: &Arc<Held>, files: Vec<usize>) {
+        self.end();
+        let (held, few) = (Arc::clone(held), files.len() < READ_AHEAD / 2);
+        let ask = move || {
+            files.into_iter().filter_map(|index| held.names.get(index)).for_each(|name| held.dir.will_need(name));
+            Ok(())
+        };
+        if few {
+            let _ = ask();
+        } else {
+            // Where the system allows no more threads, nothing is asked for.
+            self.0 = thread::start(None, Box::new(ask)).ok();
+        }
+    }
+
+    fn end(&mut self) {
+        self.0.take().map(JoinHandle::join);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
