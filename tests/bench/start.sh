@@ -14,5 +14,5 @@ rustc --target "$TARGET" "${FLAGS[@]}" -C opt-level=z -C panic=abort -C lto -C s
 times() { for _ in {1..200}; do "$@" >/dev/null; done; }
 ours() { times "$PROGRAM" --help; }
 theirs() { times "$work/hello"; }
-ROUNDS=15 pairs
+many_pairs
 row 'start 200 times (`--help`)' 'hello world' 1.5
