@@ -43,6 +43,15 @@ impl Decoder {
         Decoder(decoder)
     }
 
+    /// Decodes a whole frame to `content`; how many bytes it has.
+    ///
+    /// # Errors
+    /// What is wrong, in words, among it that `content` is too small. What it holds then is not said; [`Decoder::frame`] tells.
+    pub fn whole(&mut self, frame: &[u8], content: &mut [u8]) -> Result<usize, String> {
+        let count = self.0.decode_all(frame, content).map_err(|error| error.to_string())?;
+        check(&self.0, count as u64).map(|()| count)
+    }
+
     /// Begins the frame that `input` gives next.
     ///
     /// # Errors
@@ -67,19 +76,20 @@ impl Frame<'_> {
     /// # Errors
     /// What is wrong, in words.
     pub fn check(self, count: u64) -> Result<(), String> {
-        if count == 0 {
-            return Err("it is empty".to_owned());
-        }
-        let decoder = self.0.into_frame_decoder();
-        // RFC 8878 3.1.1.1.4: zero where the size is not given.
-        if decoder.content_size() != 0 && decoder.content_size() != count {
-            return Err(format!("it has {count} bytes instead of {}", decoder.content_size()));
-        }
-        match decoder.get_checksum_from_data() {
-            Some(checksum) if decoder.get_calculated_checksum() != Some(checksum) => {
-                Err("its checksum is wrong".to_owned())
-            }
-            _ => Ok(()),
-        }
+        check(self.0.into_frame_decoder(), count)
+    }
+}
+
+fn check(decoder: &FrameDecoder, count: u64) -> Result<(), String> {
+    if count == 0 {
+        return Err("it is empty".to_owned());
+    }
+    // RFC 8878 3.1.1.1.4: zero where the size is not given.
+    if decoder.content_size() != 0 && decoder.content_size() != count {
+        return Err(format!("it has {count} bytes instead of {}", decoder.content_size()));
+    }
+    match decoder.get_checksum_from_data() {
+        Some(checksum) if decoder.get_calculated_checksum() != Some(checksum) => Err("its checksum is wrong".to_owned()),
+        _ => Ok(()),
     }
 }

@@ -268,6 +268,11 @@ fn decompressor() -> Work<Piece> {
 }
 
 fn whole(decoder: &mut Decoder, mut frame: &[u8], piece: &mut Piece) -> Result<(), String> {
+    if let Ok(count) = decoder.whole(frame, &mut piece.bytes) {
+        piece.used = count;
+        return Ok(());
+    }
+    // Once more, for what there is up to where it is wrong.
     piece.used = 0;
     let mut content = decoder.frame(&mut frame)?;
     fill(&mut content, piece)?;
