@@ -6,6 +6,11 @@ PI_TARGET=aarch64-unknown-linux-musl
 # named from the project's root, where the linker runs, also in the container of `cross`.
 # shellcheck disable=SC2034 # scripts/build and the benchmarks use it
 PI_FLAGS=(-Cforce-unwind-tables=no -Clink-arg=--no-eh-frame-hdr -Clink-arg=scripts/no-unwinding.ld)
+# pi_options: has cargo compile the Pi's program with them. The crates' home is written as /crates in messages: it differs from one
+# builder to the next.
+pi_options() {
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="${PI_FLAGS[*]} --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/crates"
+}
 export PATH=$PATH:/usr/sbin:/sbin # where Debian has mkfs and losetup, not in a user's PATH
 
 die() {

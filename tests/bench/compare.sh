@@ -50,7 +50,7 @@ memory() {
 }
 for rows in "${sizes[@]}"; do
   fill "$rows"
-  if [ "$rows" -lt 1000000 ]; then many_pairs; else pairs; fi
+  if [ "$rows" -lt 1000000 ]; then many_pairs; elif [ "$rows" -lt 5000000 ]; then pairs; else few_pairs; fi
   row "compare $rows rows" 'two parallel `COPY … ORDER BY`' 1.15
   memory "$rows rows"
 done
