@@ -65,7 +65,7 @@ fn a_snapshot_or_archive_whose_flush_on_the_way_failed_is_none() {
     fails(site.call(&["snapshot"]), "syncfs", "/docviewer");
     assert_eq!(site.snapshots(), [""; 0]);
     site.snapshot();
-    fails(site.backup(), "fdatasync", "/tmp/archive");
+    fails(site.backup(), "fdatasync", "the archive of ");
     assert_eq!(site.stick.read(common::site::archives), [""; 0]);
     site.backup().finish().ended(0);
     assert_eq!(site.stick.read(common::site::archives).len(), 1);

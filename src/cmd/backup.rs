@@ -17,7 +17,7 @@ use super::{Env, Report};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
-use crate::os::flow::Flow;
+use crate::os::flow::{Flow, Once};
 use crate::os::progress::Progress;
 use crate::snapshot::archive::{self, Checked, Written};
 use crate::snapshot::generation::{self, Generation};
@@ -320,15 +320,15 @@ fn first_to_go(work: &Work, stick: &Stick, believed: bool) -> Result<Vec<String>
     shelf::check_room(root, needed, limits, freed).map_err(|_| error)?;
     let (file, entry) = root.read(newest.as_bytes())?;
     let mut progress = Progress::new(format!("{newest}: verifying it"), entry.size, 0);
-    archive::read(file, proof::whole(&newest, shelf::checksum(root, &newest)?), &mut progress).map_err(|error| {
-        match error {
+    archive::read(Once::new(file), proof::whole(&newest, shelf::checksum(root, &newest)?), &mut progress).map_err(
+        |error| match error {
             Error::Refused { why, .. } => Error::Refused {
                 why: format!("{why}; so no older archive is removed to make room"),
                 next: "use another stick; nothing on this one was changed".to_owned(),
             },
             error => error,
-        }
-    })?;
+        },
+    )?;
     info!("{newest} on the stick is sound");
     Ok(surplus)
 }

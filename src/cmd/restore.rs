@@ -14,6 +14,7 @@ use super::{Env, Report, open_stick};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
+use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::archive::{self, Checked, Source};
@@ -127,7 +128,7 @@ fn bring(
         }
         From::Archive(archive) => {
             let file = File::open(archive).map_err(|error| Error::io("open", archive, error))?;
-            read(args, file, archive, checksum_beside(archive)?, into)?
+            read(args, Once::new(file), archive, checksum_beside(archive)?, into)?
         }
         From::Snapshot(snapshot) => from_snapshot(args, snapshot, into)?,
     };

@@ -32,5 +32,5 @@ theirs() {
   cp -al "$root/master" "$root/docviewer" "$work/server/links/"
   sync -f "$work/server"
 }
-pairs
+many_pairs
 row 'second snapshot, nothing changed' '`pg_dump`, hard-link tree, `sync`' 1.3

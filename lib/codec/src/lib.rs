@@ -89,7 +89,9 @@ fn check(decoder: &FrameDecoder, count: u64) -> Result<(), String> {
         return Err(format!("it has {count} bytes instead of {}", decoder.content_size()));
     }
     match decoder.get_checksum_from_data() {
-        Some(checksum) if decoder.get_calculated_checksum() != Some(checksum) => Err("its checksum is wrong".to_owned()),
+        Some(checksum) if decoder.get_calculated_checksum() != Some(checksum) => {
+            Err("its checksum is wrong".to_owned())
+        }
         _ => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 use super::Work;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
+use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::snapshot::archive::{self, Checked, Source};
 use crate::snapshot::generation;
@@ -17,7 +18,7 @@ use crate::tree::verify;
 pub(super) fn verify(dir: &Dir, name: &[u8], work: &Work, sha256: Option<[u8; 32]>) -> Result<Checked> {
     let (file, entry) = dir.read(name)?;
     let mut progress = Progress::new(format!("{}: reading it back", work.name), entry.size, 0);
-    let checked = archive::read(file, whole(&dir.shown(name), sha256), &mut progress)?;
+    let checked = archive::read(Once::new(file), whole(&dir.shown(name), sha256), &mut progress)?;
     let id = |header: &Option<Header>| header.as_ref().map(|header| (header.server.clone(), header.seq));
     if id(&checked.manifest) == id(&work.snapshot.header) {
         return Ok(checked);

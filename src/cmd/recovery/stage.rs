@@ -6,6 +6,7 @@ use super::{Place, Record, STAGED};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
+use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::snapshot::archive::{self, Checked, Source};
 use crate::snapshot::shelf;
@@ -68,7 +69,7 @@ fn extract(root: &Dir, name: &str, staged: &Dir) -> Result<Checked> {
     let (file, entry) = root.read(name.as_bytes())?;
     let mut progress = Progress::new(format!("{name}: from the stick"), entry.size, 0);
     let source = Source { shown: name, sha256: shelf::checksum(root, name)?, target: Some(staged), only: None };
-    let checked = archive::read(file, source, &mut progress)?;
+    let checked = archive::read(Once::new(file), source, &mut progress)?;
     if checked.manifest.is_none() {
         warn!("{name} has no manifest (the original system made it): it could not be checked");
     }
