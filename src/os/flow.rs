@@ -1,5 +1,6 @@
 //! Bytes that set out for the medium while more are written, so that medium and processor work at the same time and the flush at the end
 //! has little left to wait for. The kernel by itself begins after seconds, or when a tenth of the memory is dirty.
+//! And pages that are let go of once an archive has passed through them, in either direction.
 
 use std::fs::File;
 use std::io::{Read, Result, Write};
