@@ -42,6 +42,9 @@ pub struct Header {
     pub server: String,
     /// For each dataset the id of the run that its files are from.
     pub runs: BTreeMap<String, String>,
+    /// For each dataset when its files were last seen to be the server's, unix seconds; never goes backwards on a server.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub times: BTreeMap<String, i64>,
     /// In the server's copy: the run that the stick's own manifest may still name, if the stick was pulled before it
     /// was told of the newer one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -62,6 +65,7 @@ impl Header {
             state: State::Complete,
             server: server.to_owned(),
             runs: BTreeMap::new(),
+            times: BTreeMap::new(),
             previous: None,
             seq: None,
             taken: None,
