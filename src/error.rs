@@ -100,7 +100,7 @@ impl Error {
     /// Whether something else stands where a directory was expected: a file, a link. A directory that can't be read is
     /// another trouble.
     pub fn is_no_directory(&self) -> bool {
-        let Error::Io { source, .. } = self else { return false };
+        let (Error::Io { source, .. } | Error::Unreadable { source, .. }) = self else { return false };
         let errno = source.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
         matches!(errno, Some(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP))
     }
@@ -139,6 +139,7 @@ impl Error {
             Some(rustix::io::Errno::ACCESS) => "run it with sudo",
             Some(rustix::io::Errno::PERM) => "run it with sudo; if it was, something there is write-protected (lsattr)",
             Some(rustix::io::Errno::NOENT) => "check the path",
+            Some(rustix::io::Errno::XDEV) => "something is mounted there: unmount it and run it again",
             _ => "try again; if it stays, keep the log and call the system's keeper",
         }
     }

@@ -69,9 +69,16 @@ fn fills_an_empty_stick_and_lists_what_is_on_it() {
 fn a_second_time_nothing_is_written_to_the_datasets() {
     let (server, stick) = (filled_server(), dist_stick(32));
     done(export(&server, &stick));
-    let before = stick.read(|root| root.sub("master").snapshot() + &root.text(".toolmaster/manifest.json"));
-    done(export(&server, &stick));
-    assert_eq!(stick.read(|root| root.sub("master").snapshot() + &root.text(".toolmaster/manifest.json")), before);
+    let data = |stick: &Stick| stick.read(|root| root.sub("master").snapshot() + &root.sub("docviewer").snapshot());
+    let time = |stick: &Stick| {
+        let manifest = stick.read(|root| root.text(".toolmaster/manifest.json"));
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        manifest["times"]["master"].as_i64().unwrap()
+    };
+    let before = (data(&stick), time(&stick));
+    done(export(&server, &stick).clock("+60"));
+    assert_eq!(data(&stick), before.0);
+    assert!(time(&stick) > before.1, "a terminal sees that the stick was here again");
     let dry = done(export(&server, &stick).flag("--dry-run"));
     assert_eq!(dry.plan(), [""; 0]);
 }
@@ -125,8 +132,12 @@ fn a_missing_or_empty_source_never_empties_a_stick() {
     let (server, stick) = (filled_server(), dist_stick(32));
     done(export(&server, &stick));
     server.tree().remove("docviewer");
-    let run = done(export(&server, &stick));
-    assert!(run.stderr.contains("docviewer: not on the server"), "one missing source of two is a warning\n{run}");
+    server.master().file("a.csv", "a2", ago(60));
+    let run = export(&server, &stick).fails(3);
+    assert!(run.stderr.contains("docviewer: missing on the server, but not on the stick"), "{run}");
+    assert_eq!(stick.read(|root| root.text("master/a.csv")), "a2", "the other one is done");
+    server.master().file("a.csv", "a1", ago(50));
+    done(export(&server, &stick).flag("--skip-doc"));
     server.tree().remove("master").dir("master");
     export(&server, &stick).fails(3);
     server.tree().remove("master");
@@ -148,14 +159,15 @@ fn a_dry_run_changes_nothing() {
 }
 
 #[test]
-fn checksum_finds_what_was_silently_altered() {
+fn what_was_silently_altered_is_written_again() {
     let (server, stick) = (filled_server(), dist_stick(32));
     done(export(&server, &stick));
     stick.edit(|root| {
         root.sub("master").file("a.csv", "XX", ago(3600));
     });
-    done(export(&server, &stick));
-    assert_eq!(stick.read(|root| root.text("master/a.csv")), "XX", "size and time are the same");
+    let run = done(export(&server, &stick));
+    assert!(run.stderr.contains("rotten on the stick, to be written again: a.csv"), "{run}");
+    assert_equal(&server, &stick);
     done(export(&server, &stick).flag("--checksum"));
     assert_equal(&server, &stick);
 }

@@ -150,6 +150,7 @@ fn one_datasets_new_time_does_not_hold_up_the_other() {
     let (server, stick) = (Server::new(), Stick::ingest());
     sample(&server.tree(), ago(60));
     stick.edit(|root| {
+        sample(root, ago(60));
         root.sub("master").file("a.csv", "stick", ago(50)).meta(ago(50));
         root.sub("docviewer").file("plan.pdf", "stick", ago(50)).meta(ago(50));
     });
@@ -281,6 +282,10 @@ fn an_empty_or_missing_dataset_on_the_server_is_filled_from_the_stick() {
             server.master().meta(ago(10)).file("desktop.ini", "x", ago(10));
         }
         server.run(&stick).done().outcome("master", "stick wins");
+        assert_eq!(server.master().has("desktop.ini"), !missing, "it stays where it is");
+        if !missing {
+            server.master().remove("desktop.ini");
+        }
         assert_eq!(server.master().files(), sample_master());
     }
 }
@@ -338,11 +343,13 @@ fn a_file_that_cannot_be_read_is_a_reason_to_refuse() {
     let before = server.data();
     server.run(&stick).fails(2).outcome("master", "refused").says("b.csv");
     assert_unchanged(&before, &server.data());
-    // A newer meta.json makes the stick win, but nothing makes the file readable.
     stick.edit(|root| {
         root.sub("master").meta(ago(30));
     });
-    server.run(&stick).fails(1).outcome("master", "failed").says("b.csv");
+    server.run(&stick).fails(2).outcome("master", "refused").says("b.csv");
+    assert_unchanged(&before, &server.data());
+    // Consent makes the stick win, but nothing makes the file readable.
+    server.run(&stick).flag("--force").fails(1).outcome("master", "failed").says("b.csv");
     assert_unchanged(&before, &server.data());
 }
 

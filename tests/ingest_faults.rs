@@ -31,7 +31,7 @@ fn too_little_room_on_the_server_changes_nothing_and_says_how_much_is_needed() {
     server.master().file("a.csv", "server", ago(500)).meta(ago(500));
     let size = 30 << 20;
     stick.edit(|root| {
-        root.sub("master").file("large.pdf", vec![b'x'; size], ago(60)).meta(ago(60));
+        root.sub("master").file("a.csv", "server", ago(500)).file("large.pdf", vec![b'x'; size], ago(60)).meta(ago(60));
     });
     let before = (server.data(), data_on(&stick));
     let run = server.run(&stick).fails(1);
@@ -135,15 +135,15 @@ fn an_unreadable_record_of_the_common_state_never_makes_an_edit_lose() {
     stick.edit(|root| {
         root.sub("master").file("a.csv", "edited on the PC", ago(60));
     });
-    // Nobody has touched meta.json: only the record says on which side the edit was made.
+    // Nobody has touched meta.json: only the common state says on which side the edit was made.
     let old = server.master().files();
     let records = std::fs::read_dir(server.path(".toolmaster/sticks")).unwrap().next().unwrap().unwrap().path();
-    let record = records.join("master.base");
+    let record = records.join("manifests");
     let path = record.to_str().unwrap();
     let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "inject=read:error=EIO"];
     let run = server.run(&stick).through(&strace).start().wait();
     run.ended(1);
-    assert!(run.stderr.contains("master.base: Input/output error"), "{run}");
+    assert!(run.stderr.contains("manifests: Input/output error"), "{run}");
     assert_eq!(server.master().files(), old, "{run}");
     assert!(stick.read(|root| root.sub("master").files())["a.csv"].contains("edited on the PC"), "{run}");
 

@@ -70,7 +70,7 @@ fn gone_and_empty_files_add_up() {
 fn new_files_do_not_make_up_for_those_that_are_gone() {
     let (server, stick) = ten_files(|master| {
         for number in 0..6 {
-            master.remove(format!("{number}.csv")).file(format!("new-{number}.csv"), "x".repeat(100), ago(60));
+            master.remove(format!("{number}.csv")).file(format!("new-{number}.csv"), "y".repeat(100), ago(60));
         }
     });
     assert_refused(&server, &stick);

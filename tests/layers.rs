@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top down. A module may use those in lower rows; those in the last row may use one another.
-const LAYERS: [&[&str]; 5] = [
+const LAYERS: [&[&str]; 7] = [
     &["cmd"],
+    &["exchange"],
+    &["report"],
     &["stick", "dataset", "snapshot", "mirror"],
     &["tree"],
     &["os"],

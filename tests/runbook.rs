@@ -238,13 +238,13 @@ fn what_the_pages_say_is_what_the_sources_set() {
         ("新しい 7 個", "src/snapshot/retention.rs", "const NEWEST: usize = 7;"),
         ("7 日", "src/settings.rs", "number(name, value, 7, 1, 36_500)"),
         ("4 個", "src/settings.rs", "number(name, value, 4, 0, 10_000)"),
-        ("3 回分", "src/dataset/history.rs", "const KEPT: usize = 3;"),
-        ("14 日", "src/dataset/history.rs", "const YOUNG: i64 = 14 * DAY;"),
+        ("3 回分", "src/dataset/undo.rs", "const KEPT: usize = 3;"),
+        ("14 日", "src/dataset/undo.rs", "const YOUNG: i64 = 14 * DAY;"),
         ("24 時間より古ければ", "systemd/usb-backup@.service", "--fresh 24h"),
         ("24 時間より古ければ、警告", "src/cmd/backup/fresh.rs", "age > DAY"),
         ("1 時間後に", "systemd/tool-snapshot.service", "RestartSec=1h"),
         ("5 分まで待ちます", "src/os/postgres.rs", "const WAIT: Duration = Duration::from_secs(300);"),
-        ("5 分で打ち切", "src/cmd/hooks.rs", "const LIMIT: Duration = Duration::from_secs(300);"),
+        ("5 分で打ち切", "src/exchange/hooks.rs", "const LIMIT: Duration = Duration::from_secs(300);"),
         ("1 時間で打ち切る", "src/snapshot/dump.rs", "pub const LIMIT: Duration = Duration::from_secs(3600);"),
         ("10 秒", "src/os/lock.rs", "const BY_HAND: Duration = Duration::from_secs(10);"),
         ("1 分ごとに新しく", "src/cmd/status/page.rs", "content=\\\"60\\\""),
@@ -273,7 +273,7 @@ fn what_the_pages_say_is_what_the_sources_set() {
             "image/overlay/etc/systemd/network/80-ethernet.network",
             "DHCP=yes\nLinkLocal",
         ),
-        ("半分を超えて", "src/dataset/decide.rs", "since.lost.0 > since.base.0 / 2"),
+        ("半分を超えて", "src/dataset/survey.rs", "self.files > self.of_files / 2 || self.bytes > self.of_bytes / 2"),
     ] {
         assert!(PAGES.iter().any(|page| read(page).contains(said)), "no page says {said:?} any more");
         assert!(read(source).contains(words), "{source} no longer says {words:?}: then {said:?} is wrong");

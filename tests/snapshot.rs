@@ -6,10 +6,15 @@ mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::call::Call;
 use common::postgres::{Database, postgres};
 use common::{Run, Server, Tree, ago, sample};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use toolmaster::os::dir::Dir;
+use toolmaster::os::lock::Lock;
 
 struct Site {
     server: Server,
@@ -169,4 +174,101 @@ fn what_a_killed_run_left_is_cleared_and_never_taken_for_a_snapshot() {
     assert!(!root.has(".building"));
     assert!(root.has("notes/keep.txt"));
     assert_eq!(site.names().len(), names);
+}
+
+/// What an ingest has locked is waited for, and what it exchanged then is taken: never the directory that stood there
+/// when the snapshot began.
+#[test]
+fn a_dataset_is_read_under_its_lock() {
+    for name in ["master", "docviewer"] {
+        let site = Site::new();
+        site.take();
+        let lock = Lock::file(&Dir::open(&site.server.path(".toolmaster")).unwrap(), &format!("{name}.lock")).unwrap();
+        let mut run = site.call().start();
+        let said = run.said();
+        run.until("it waits", || said().contains(&format!("/{name}.lock in use")));
+        let tree = site.server.tree();
+        tree.sub("next").file("new.csv", "new", ago(5)).meta(ago(5));
+        let (next, live) = (site.server.path("next"), site.server.path(name));
+        renameat_with(CWD, &next, CWD, &live, RenameFlags::EXCHANGE).unwrap();
+        std::fs::remove_dir_all(next).unwrap();
+        drop(lock);
+        run.wait().ended(0);
+        let taken = Tree::at(site.server.path("snapshots/latest"));
+        assert_eq!(taken.sub(name).files(), tree.sub(name).files());
+    }
+}
+
+/// Ends the thread that looks at it, also where the test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Files wander between two directories, and one is exchanged for another all the time. Whatever of it a snapshot meets, it
+/// has every file or does not become one.
+#[test]
+fn a_snapshot_of_what_is_being_changed_is_whole_or_none() {
+    let site = Site::new();
+    site.take();
+    let master = site.server.path("master");
+    for number in 0..400 {
+        site.server.master().file(format!("{}/{number:03}.csv", if number % 2 == 0 { "a" } else { "z" }), "1", ago(50));
+    }
+    let count = |root: &Path| -> usize {
+        let in_dir = |name: &str| std::fs::read_dir(root.join(name)).unwrap().count();
+        in_dir("a") + in_dir("z")
+    };
+    let all = count(&master);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for number in (0..400).step_by(7) {
+                    let at = |name: &str| master.join(format!("{name}/{number:03}.csv"));
+                    let (from, to) = if at("a").exists() { (at("a"), at("z")) } else { (at("z"), at("a")) };
+                    std::fs::rename(from, to).unwrap();
+                }
+                renameat_with(CWD, master.join("a/002.csv"), CWD, master.join("z/001.csv"), RenameFlags::EXCHANGE)
+                    .unwrap();
+            }
+        });
+        let _ending = Ending(&over);
+        for _ in 0..6 {
+            let before = site.names();
+            let run = site.call().finish();
+            if run.stderr.contains("snapshot completed") {
+                run.ended(0);
+                let taken = site.server.path("snapshots/latest/master");
+                assert_eq!(count(&taken), all, "{run}");
+                let listed = std::fs::read_to_string(site.server.path("snapshots/latest/manifest.json")).unwrap();
+                assert_eq!(listed.matches("\"master/a/").count() + listed.matches("\"master/z/").count(), all, "{run}");
+            } else {
+                run.ended(75);
+                run.says("is being changed while the snapshot is taken");
+                assert_eq!(site.names(), before);
+            }
+        }
+    });
+    let taken = site.take();
+    assert_eq!(taken.sub("master").files(), site.server.master().files());
+}
+
+#[test]
+fn what_is_no_file_is_named() {
+    let site = Site::new();
+    site.server.master().link("sub/link.csv", "/etc/passwd");
+    let run = done(site.call());
+    run.warns_of("master/sub/link.csv");
+    // A mount is refused before: SPEC 2.
+    let share = tempfile::tempdir().unwrap();
+    let place = site.server.path("docviewer/share");
+    std::fs::create_dir(&place).unwrap();
+    mount_bind(share.path(), &place).unwrap();
+    let run = site.call().finish();
+    unmount(&place, UnmountFlags::DETACH).unwrap();
+    run.ended(78);
 }

@@ -31,7 +31,8 @@ fn well() -> Site {
     let site = Site::on(common::Server::on_disk(256));
     let stick = common::Stick::ingest();
     stick.edit(|root| sample(root, ago(60)));
-    site.server.run(&stick).done();
+    site.server.run(&stick).flag("--force").done();
+    site.server.call(&["undo", "acknowledge", "all"]).finish().ended(0);
     site.snapshot();
     site.backup().finish().ended(0);
     drilled(drill(&site));

@@ -11,7 +11,6 @@ use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
-use super::receipt::{self, Facts};
 use super::recovery::{self, Record};
 use super::{Env, Report};
 use crate::dataset::server::Server;
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::flow::{Flow, Once};
 use crate::os::progress::Progress;
+use crate::report::receipt::{self, Facts};
 use crate::snapshot::archive::{self, Checked, Written};
 use crate::snapshot::generation::{self, Generation};
 use crate::snapshot::shelf;

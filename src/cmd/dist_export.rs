@@ -1,28 +1,31 @@
 //! `dist-export`: fills a TM-DIST stick with the server's datasets (SPEC 6).
 
-use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
-use super::plan::log_plan;
-use super::replace::{Job, Pair, recover};
-use super::verdict::{Asked, open_on_stick, unfit};
 use super::{Env, Report, each_of, open_stick};
-use crate::dataset::base::{Known, Records};
-use crate::dataset::meta;
 use crate::dataset::publish::Compare;
 use crate::dataset::server::Server;
+use crate::dataset::stick_state::known::Known;
 use crate::dataset::survey::{How, Survey, survey};
-use crate::dataset::{Dataset, room};
+use crate::dataset::{Dataset, meta, room, writeback};
 use crate::error::{Error, Result};
+use crate::exchange::assess::{Asked, open_on_stick, unfit};
+use crate::exchange::hooks;
+use crate::exchange::plan::log_plan;
+use crate::exchange::replace::{Sides, Writing, recover};
+use crate::exchange::session::{self, Manner, Session, with_stick};
 use crate::os::dir::Dir;
-use crate::os::random;
+use crate::os::progress::Progress;
 use crate::stick::chain::Stick;
 use crate::stick::role::Role;
-use crate::tree::manifest::Header;
+use crate::tree::copy;
+use crate::tree::stream::Stream;
+use crate::tree::walk::{Step, Walk};
 
 /// Fill a TM-DIST stick with the server's datasets.
 #[derive(FromArgs, Debug)]
@@ -76,40 +79,18 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let server = Server::open(&env.settings, args.dry_run)?;
     let stick = open_stick(args.device.as_deref(), Role::Dist, env, report)?;
     let belief = server.belief(env.clock)?;
-    let asked = Asked { force: false, dirty: false, checksum: args.checksum, belief: &belief };
+    let asked = Asked { consent: false, dirty: false, checksum: args.checksum, belief: &belief };
     if args.dry_run {
-        let planned = stick.check_writable().and_then(|()| {
-            each_of(&wanted, |dataset| plan(asked, &server, &stick, dataset))
-                .and_then(|there| some_source(&wanted, there))
-        });
+        let planned = stick
+            .check_writable()
+            .and_then(|()| session::check_spare(&stick))
+            .and_then(|()| plan(asked, &server, &stick, &wanted));
         return planned.and(stick.release());
     }
-    let stick = stick.writable(true)?;
-    let records = Records::open(server.state.as_ref(), &stick.stick().superblock().uuid, &server.id, false)?;
-    let temp = stick.temp()?;
-    let run = random::id()?;
-    let job = Job {
-        name: "dist-export",
-        env,
-        server: &server,
-        stick: &stick,
-        temp: &temp,
-        records: &records,
-        run: &run,
-        undo_name: RefCell::new(None),
-        asked,
-    };
-    let told = stick.stick().manifest();
-    let worked = each_of(&wanted, |dataset| work(&job, told.as_ref(), dataset, report));
-    // Only a stick on which nothing is half-done gets a manifest that says so.
-    let worked = match worked {
-        Ok(there) => some_source(&wanted, there).and(job.seal()),
-        Err(error) => Err(error),
-    };
-    drop(temp);
-    let ended = stick.end_temp();
-    let released = stick.release();
-    worked.and(ended).and(released)
+    let manner = Manner { name: "dist-export", receipt: false, settles: true, is_ours: true };
+    let worked =
+        with_stick(manner, env, &server, stick, asked, report, |session, report| fill(session, &wanted, report));
+    worked.and(hooks::run_due(&server))
 }
 
 /// One missing source of two is a warning; none at all is not.
@@ -124,75 +105,198 @@ fn some_source(wanted: &[Dataset], there: usize) -> Result<()> {
     })
 }
 
-/// The server's dataset and what the stick would get from it. None: the server has no such dataset.
-fn look(asked: Asked<'_>, server: &Server, stick: &Stick, dataset: Dataset) -> Result<Option<(Dir, Survey, bool)>> {
+/// A dataset of the server's and what the stick would get from it.
+struct Load {
+    dataset: Dataset,
+    live: Dir,
+    found: Survey,
+    /// The stick has all of it already.
+    unchanged: bool,
+    order: writeback::Order,
+}
+
+/// What is to be done with each dataset, and whether all of it fits. A dataset that is refused is left out: the other is still done.
+fn look_at_all(
+    asked: Asked<'_>,
+    server: &Server,
+    stick: &Stick,
+    known: &dyn Fn(Dataset) -> Result<Known>,
+    wanted: &[Dataset],
+) -> Result<(Vec<Load>, Result<usize>)> {
+    let mut loads: Vec<Load> = Vec::new();
+    let looked = each_of(wanted, |dataset| {
+        let load = look(asked, server, stick, known, dataset)?;
+        let there = load.is_some();
+        loads.extend(load);
+        Ok(there)
+    });
+    // Together they need more than each for itself.
+    let mut reserved = 0;
+    for load in &mut loads {
+        load.order = room::on_stick(stick.root(), load.dataset, &load.found.to_stick, stick.limits(), reserved)?;
+        reserved += room::growth_on_stick(stick.root(), &load.found.to_stick)?;
+    }
+    Ok((loads, looked))
+}
+
+/// None: neither the server nor the stick has such a dataset.
+fn look(
+    asked: Asked<'_>,
+    server: &Server,
+    stick: &Stick,
+    known: &dyn Fn(Dataset) -> Result<Known>,
+    dataset: Dataset,
+) -> Result<Option<Load>> {
     let name = dataset.name();
-    let Some(live) = server.dataset(dataset)? else {
-        warn!("{name}: not on the server; the stick's is left as it is");
-        return Ok(None);
-    };
     let on_stick = open_on_stick(stick, dataset)?;
-    let how = How { limits: stick.limits(), checksum: asked.checksum, belief: asked.belief, tell: true };
-    let known = Known { base: None, pending: Vec::new() };
-    let found = survey(on_stick.as_ref(), Some(&live), known, how)?;
+    let live = server.dataset(dataset)?;
+    let known = || known(dataset);
+    let how = How { limits: stick.limits(), checksum: asked.checksum, belief: asked.belief, tell: true, strict: false };
+    let found = survey(on_stick.as_ref(), live.as_ref(), &known, how)?;
     if found.server_files == 0 && found.stick_files > 0 {
+        let how = if live.is_some() { "empty" } else { "missing" };
         return Err(Error::NoSource {
-            why: format!("{name}: empty on the server, but not on the stick"),
+            why: format!("{name}: {how} on the server, but not on the stick"),
             next: "check the server's data; to empty the stick, format it anew",
         });
     }
+    let Some(live) = live else {
+        warn!("{name}: not on the server; the stick's is left as it is");
+        return Ok(None);
+    };
     unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
     let unchanged = on_stick.is_some() && found.to_stick.files == 0 && found.to_stick.deleted == 0;
-    Ok(Some((live, found, unchanged)))
+    let order = writeback::Order { delete_first: false, batch: writeback::ALL, clear: false };
+    Ok(Some(Load { dataset, live, found, unchanged, order }))
 }
 
-fn plan(asked: Asked<'_>, server: &Server, stick: &Stick, dataset: Dataset) -> Result<bool> {
-    let Some((live, found, _)) = look(asked, server, stick, dataset)? else { return Ok(false) };
-    let on_stick = open_on_stick(stick, dataset)?;
-    room::on_stick(stick.root(), dataset, &found.to_stick, stick.limits())?;
-    let compare = Compare { limits: stick.limits(), checksum: asked.checksum, base: None };
-    log_plan(dataset, Some(&live), on_stick.as_ref(), "stick", &compare)?;
-    Ok(true)
-}
-
-/// Works on one dataset under its lock. `told`: the stick's manifest as it was. `false`: the server has none.
-fn work(job: &Job<'_>, told: Option<&Header>, dataset: Dataset, report: &mut Report) -> Result<bool> {
-    let name = dataset.name();
-    let _lock = job.server.lock(dataset)?;
-    recover(job.server, dataset)?;
-    let stick = job.stick.stick();
-    let Some((live, found, unchanged)) = look(job.asked, job.server, stick, dataset)? else { return Ok(false) };
-    let change = &found.to_stick;
-    let order = room::on_stick(stick.root(), dataset, change, stick.limits())?;
-    let on_stick = stick.root().make(name.as_bytes(), 0o755)?;
-    let run = told.filter(|told| told.is_complete()).and_then(|told| told.runs.get(name));
-    // After a run that was cut off directories may be left that the files do not show.
-    let cut_off = told.is_some_and(|told| !told.is_complete());
-    if unchanged && run.is_some() && run == job.records.base_run(dataset)?.as_ref() {
-        info!("{name}: nothing to do: equal contents");
-    } else if unchanged && !cut_off {
-        let live = Some(&live);
-        job.record_common(&Pair { dataset, stick: &on_stick, live, found: &found, lost: false, time: 0 })?;
-    } else {
-        job.write_back(dataset, &live, &on_stick, change, order, None)?;
-        job.records.promote(dataset)?;
-        info!("{name}: {} file(s) copied ({} bytes), {} deleted", change.files, change.bytes, change.deleted);
+fn plan(asked: Asked<'_>, server: &Server, stick: &Stick, wanted: &[Dataset]) -> Result<()> {
+    let state = session::looked_at(server, stick)?;
+    let known = |dataset| state.known(dataset, &session::on_stick(stick)?);
+    let (loads, looked) = look_at_all(asked, server, stick, &known, wanted)?;
+    for load in loads {
+        let on_stick = open_on_stick(stick, load.dataset)?;
+        let compare = Compare::plain(stick.limits(), asked.checksum);
+        log_plan(load.dataset, Some(&load.live), on_stick.as_ref(), "stick", &compare)?;
+        if let (Some(dir), true) = (&on_stick, load.unchanged) {
+            let mut base = state.known(load.dataset, &session::on_stick(stick)?)?.base;
+            rotten(load.dataset, dir, &load.live, base.as_mut())?;
+        }
     }
-    same_meta(job, &live, &on_stick)?;
+    some_source(wanted, looked?)
+}
+
+/// Fills the stick under both datasets' locks.
+fn fill(session: &Session<'_>, wanted: &[Dataset], report: &mut Report) -> Result<()> {
+    let _locks = wanted.iter().map(|dataset| session.server.lock(*dataset)).collect::<Result<Vec<_>>>()?;
+    for dataset in wanted {
+        recover(session.server, *dataset)?;
+    }
+    let (loads, looked) =
+        look_at_all(session.asked, session.server, session.stick.stick(), &|dataset| session.known(dataset), wanted)?;
+    let mut first_error = None;
+    for load in &loads {
+        match (work(session, load, report), &first_error) {
+            (Ok(()), _) => {}
+            (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
+            (Err(error), None) => first_error = Some(error),
+            (Err(error), Some(_)) => log::error!("{error}"),
+        }
+    }
+    match first_error {
+        Some(error) => Err(error),
+        None => some_source(wanted, looked?),
+    }
+}
+
+fn work(session: &Session<'_>, load: &Load, report: &mut Report) -> Result<()> {
+    let &Load { dataset, ref live, ref found, .. } = load;
+    let name = dataset.name();
+    let stick = session.stick.stick();
+    let on_stick = stick.root().make(name.as_bytes(), 0o755)?;
+    // It is the server's since now, also if nothing has to be copied.
+    let time = session.server.next_export(session.env.clock.now())?;
+    let sides = Sides { dataset, stick: &on_stick, live: Some(live) };
+    let rotten = if load.unchanged {
+        let mut base = session.known(dataset)?.base;
+        rotten(dataset, &on_stick, live, base.as_mut())?
+    } else {
+        Rotten::new()
+    };
+    // After a run that was cut off directories may be left that the files do not show.
+    let written = !load.unchanged || !rotten.is_empty() || session.state.was_cut_off();
+    let mut change = found.to_stick;
+    let mut kept = None;
+    if written {
+        for size in rotten.values() {
+            change.count_again(*size);
+        }
+        let order = match rotten.is_empty() {
+            true => load.order,
+            false => room::on_stick(stick.root(), dataset, &change, stick.limits(), 0)?,
+        };
+        kept = session.keep_edits(&sides, found)?;
+        session.state.add_plain_intent(dataset)?;
+        let work = Writing::all(live, &change, order, time);
+        session.write_back(&sides, Writing { rotten: Some(&rotten), ..work })?;
+        session.state.promote(dataset)?;
+        info!("{name}: {} file(s) copied ({} bytes), {} deleted", change.files, change.bytes, change.deleted);
+    } else {
+        session.record_common(&sides, time)?;
+        info!("{name}: nothing to do: equal contents");
+    }
+    let outcome = if written { "exported" } else { "nothing to do" };
+    same_meta(session, live, &on_stick)?;
     report.bytes = report.bytes.saturating_add(change.bytes);
-    report.datasets.insert(
-        name.to_owned(),
-        json!({"outcome": if unchanged { "nothing to do" } else { "exported" },
-            "copied": change.files, "deleted": change.deleted, "bytes": change.bytes}),
-    );
-    Ok(true)
+    let mut value = json!({"outcome": outcome, "copied": change.files, "deleted": change.deleted, "bytes": change.bytes, "lost": 0});
+    if let Some(when) = kept {
+        value["lost"] = found.lost_on_stick.files.into();
+        value["lost_in"] = format!("undo/{when}/{name}").into();
+    }
+    report.datasets.insert(name.to_owned(), value);
+    Ok(())
+}
+
+/// Files that are to be written again, and their sizes.
+type Rotten = HashMap<Vec<u8>, u64>;
+
+/// The files of the stick that are not what they were, though their size and time are: each is read, and held against the stick's manifest (`base`) or
+/// else against the server's file.
+fn rotten(dataset: Dataset, stick: &Dir, live: &Dir, mut base: Option<&mut Stream>) -> Result<Rotten> {
+    let mut rotten = Rotten::new();
+    let mut progress = Progress::new(format!("{}: reading the stick", dataset.name()), 0, 0);
+    let mut walk = Walk::new(Some(stick), Some(live))?;
+    while let Some(step) = walk.step()? {
+        let Step::File { left: Some(left), right: Some(_) } = step else { continue };
+        let (Some(on_stick), Some(on_server)) = (walk.left(), walk.right()) else { continue };
+        if walk.path() == meta::NAME {
+            continue;
+        }
+        let listed = base.as_mut().map(|base| base.find(walk.path())).transpose()?.flatten();
+        let expected = match listed.filter(|listed| listed.size == left.size).and_then(|listed| listed.sha256) {
+            Some(sha256) => sha256,
+            None => copy::hash(on_server, walk.name())?,
+        };
+        let is_sound = match copy::hash(on_stick, walk.name()) {
+            Ok(sha256) => sha256 == expected,
+            Err(Error::Unreadable { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_sound {
+            warn!("{}: rotten on the stick, to be written again: {}", dataset.name(), walk.shown());
+            rotten.insert(walk.path().to_vec(), left.size);
+        }
+        progress.add_bytes(left.size);
+        progress.add_file();
+    }
+    Ok(rotten)
 }
 
 /// The stick's `meta.json` is the server's, byte for byte.
-fn same_meta(job: &Job<'_>, live: &Dir, on_stick: &Dir) -> Result<()> {
+fn same_meta(session: &Session<'_>, live: &Dir, on_stick: &Dir) -> Result<()> {
     match (meta::bytes(live)?, meta::bytes(on_stick)?) {
         (server, stick) if server == stick => Ok(()),
-        (Some(content), _) => job.stick.set_file(job.temp, on_stick, meta::NAME, &content),
+        (Some(content), _) => session.stick.set_file(session.temp, on_stick, meta::NAME, &content),
         (None, _) => on_stick.remove(meta::NAME),
     }
 }

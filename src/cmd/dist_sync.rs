@@ -1,27 +1,28 @@
 //! `dist-sync`: a terminal reads a TM-DIST stick (SPEC 6). The stick is only ever mounted read-only.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use argh::FromArgs;
-use log::{info, warn};
+use log::{error, info, warn};
 use serde_json::json;
 
-use super::plan::log_plan;
 use super::{Env, Report, each_of, open_stick};
 use crate::dataset::publish::Compare;
-use crate::dataset::receive::{self, Need};
+use crate::dataset::receive::{self, How, Need, Place, Replaced};
 use crate::dataset::room;
+use crate::dataset::taken::{self, Age, Taken};
+use crate::dataset::terminal::{self, Terminal};
 use crate::dataset::{Dataset, meta};
 use crate::error::{Error, Result};
+use crate::exchange::plan::log_plan;
 use crate::os::block::Block;
 use crate::os::dir::{Dir, Entry, Kind};
-use crate::os::lock::Lock;
 use crate::os::progress::Progress;
 use crate::stick::control;
 use crate::stick::role::Role;
 use crate::tree::manifest::Header;
-use crate::tree::remove;
 use crate::tree::same::Limits;
+use crate::tree::stream::Stream;
 
 /// Read a TM-DIST stick into this terminal.
 #[derive(FromArgs, Debug)]
@@ -36,13 +37,13 @@ pub struct Args {
     /// log what would be done and change nothing
     #[argh(switch)]
     pub dry_run: bool,
-    /// compare contents even where size and time are the same
+    /// read every file of the stick, and compare contents even where size and time are the same
     #[argh(switch)]
     checksum: bool,
+    /// take a stick that is older than what the terminal has
+    #[argh(switch)]
+    force: bool,
 }
-
-/// A directory of the terminal's own beside its datasets, for what is being built, and the lock.
-const ASIDE: &[u8] = b".toolmaster";
 
 /// Carries it out.
 ///
@@ -64,6 +65,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
 }
 
 fn sync(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
+    terminal::check(&env.settings)?;
     if let Some(mountpoint) = &args.mountpoint {
         if args.device.is_some() {
             return Err(Error::Usage("--device and --mountpoint exclude each other".to_owned()));
@@ -108,99 +110,199 @@ fn both(args: &Args, env: &Env, source: &Source<'_>, report: &mut Report) -> Res
     if manifest.is_none() {
         warn!("the stick has no manifest: it could not be checked");
     }
-    let there = each_of(&Dataset::ALL, |dataset| one(args, env, source, manifest.as_ref(), dataset, report))?;
-    if there > 0 {
-        return Ok(());
+    let terminal = Terminal::open(&env.settings, args.dry_run)?;
+    let run = Run { args, source, manifest: manifest.as_ref(), terminal: &terminal };
+    let mut looked = Vec::new();
+    let there = each_of(&Dataset::ALL, |dataset| {
+        let seen = run.look(dataset, true)?;
+        let there = seen.is_some();
+        looked.extend(seen.map(|seen| (dataset, seen)));
+        Ok(there)
+    });
+    if matches!(there, Err(Error::Interrupted)) {
+        return Err(Error::Interrupted);
     }
-    Err(Error::NoSource {
-        why: "the stick has neither master/ nor docviewer/".to_owned(),
-        next: "fill it at the server (plug it in there)",
-    })
+    let worked = run.work(&looked, report);
+    match (there, worked) {
+        (Err(first), worked) => {
+            worked.unwrap_or_else(|second| error!("{second}"));
+            Err(first)
+        }
+        (Ok(0), Ok(())) => Err(Error::NoSource {
+            why: "the stick has neither master/ nor docviewer/".to_owned(),
+            next: "fill it at the server (plug it in there)",
+        }),
+        (Ok(_), worked) => worked,
+    }
 }
 
-/// One dataset. `false`: the stick does not have it.
-fn one(
-    args: &Args,
-    env: &Env,
-    source: &Source<'_>,
-    manifest: Option<&Header>,
-    dataset: Dataset,
-    report: &mut Report,
-) -> Result<bool> {
-    let &Source { root, limits, check_read } = source;
-    let name = dataset.name();
-    let claimed = manifest.is_some_and(|header| header.runs.contains_key(name));
-    let stick = match root.look(name.as_bytes())? {
-        Some(Entry { kind: Kind::Dir, .. }) => root.sub(name.as_bytes())?,
-        None if !claimed => None,
-        _ => {
-            let why = format!("the stick is not whole: {name} is no directory on it");
-            return Err(Error::Refused { why, next: "fill it again at the server".to_owned() });
-        }
-    };
-    let Some(stick) = stick else {
-        warn!("{name}: not on the stick; the terminal keeps its own");
-        return Ok(false);
-    };
-    let local = if dataset == Dataset::Master { &env.settings.local_master_dir } else { &env.settings.local_doc_dir };
-    let files = || if claimed { control::manifest_files(root, dataset.prefix()).map(Some) } else { Ok(None) };
-    if manifest.is_some() && !claimed {
-        warn!("{name}: not in the stick's manifest: it could not be checked");
+/// A run on a stick that is mounted and proven.
+struct Run<'a> {
+    args: &'a Args,
+    source: &'a Source<'a>,
+    manifest: Option<&'a Header>,
+    terminal: &'a Terminal,
+}
+
+/// A dataset of the stick beside the terminal's.
+struct Seen {
+    stick: Dir,
+    need: Need,
+    /// The terminal has it already.
+    equal: bool,
+    /// What the terminal took last.
+    had: Option<Taken>,
+}
+
+impl Run<'_> {
+    fn how(&self) -> How {
+        How { limits: self.source.limits, checksum: self.args.checksum, dry_run: self.args.dry_run }
     }
-    if args.dry_run {
-        let live = Dir::open_if_there(local)?;
-        let need = inspected(args, &stick, live.as_ref(), files()?, limits, dataset)?;
-        if let Some(live) = &live {
-            room::on_terminal(live, dataset, &need)?;
+
+    /// The stick's manifest of a dataset from its start, if it has one.
+    fn listed(&self, dataset: Dataset) -> Result<Option<Stream>> {
+        match self.manifest {
+            Some(header) if header.runs.contains_key(dataset.name()) => {
+                control::manifest_files(self.source.root, dataset.prefix()).map(Some)
+            }
+            _ => Ok(None),
         }
-        let compare = Compare { limits, checksum: args.checksum, base: None };
-        log_plan(dataset, Some(&stick), live.as_ref(), "terminal", &compare)?;
-        return Ok(true);
     }
-    let place = Place::open(local)?;
-    let _lock = Lock::file(&place.aside, "lock")?;
-    // What a run that was cut off had built, or had already replaced.
-    remove::tree(&place.aside, name.as_bytes())?;
-    let live = place.parent.sub(&place.name)?;
-    let need = inspected(args, &stick, live.as_ref(), files()?, limits, dataset)?;
-    let unchanged = need.files == 0 && need.deleted == 0 && live.is_some();
-    if unchanged && same_meta(&stick, live.as_ref())? {
-        info!("{name}: nothing to do: equal contents");
-    } else {
-        room::on_terminal(&place.parent, dataset, &need)?;
-        let mut base = files()?;
-        let compare = Compare { limits, checksum: args.checksum, base: base.as_mut() };
+
+    /// Looks at a dataset. `None`: the stick does not have it. Nothing is changed.
+    fn look(&self, dataset: Dataset, first: bool) -> Result<Option<Seen>> {
+        let (name, root) = (dataset.name(), self.source.root);
+        let mut listed = self.listed(dataset)?;
+        let stick = match root.look(name.as_bytes())? {
+            Some(Entry { kind: Kind::Dir, .. }) => root.sub(name.as_bytes())?,
+            None if listed.is_none() => None,
+            _ => {
+                let why = format!("the stick is not whole: {name} is no directory on it");
+                return Err(Error::Refused { why, next: "fill it again at the server".to_owned() });
+            }
+        };
+        let Some(stick) = stick else {
+            warn!("{name}: not on the stick; the terminal keeps its own");
+            return Ok(None);
+        };
+        if first && self.manifest.is_some() && listed.is_none() {
+            warn!("{name}: not in the stick's manifest: it could not be checked");
+        }
+        let (live, had) = self.terminal.has(dataset)?;
+        let need = receive::inspect(&stick, live.as_ref(), listed.as_mut(), self.how(), dataset)?;
+        if need.on_stick == 0 && need.on_terminal > 0 {
+            return Err(Error::NoSource {
+                why: format!("{name}: empty on the stick, but not on the terminal"),
+                next: "fill the stick again at the server",
+            });
+        }
+        let same_files = need.files == 0 && need.deleted == 0 && live.is_some();
+        let taken = Taken::from(self.manifest, dataset);
+        let age = had.as_ref().filter(|_| need.on_terminal > 0).map_or(Age::Fine, |had| taken.age(had));
+        // An older stick with the same files has nothing to give, not even its meta.json.
+        let equal = same_files && (matches!(age, Age::Older(..)) || same_meta(&stick, live.as_ref())?);
+        match age {
+            Age::Older(time, had) if !equal => self.older(dataset, time, had)?,
+            Age::Foreign => {
+                let had = had.as_ref().map_or("", |had| &had.server);
+                info!("{name}: the stick is the server {}'s; what the terminal has is {had}'s", taken.server);
+            }
+            _ => {}
+        }
+        Ok(Some(Seen { stick, need, equal, had }))
+    }
+
+    fn older(&self, dataset: Dataset, time: i64, had: i64) -> Result<()> {
+        let name = dataset.name();
+        let why = format!(
+            "{name}: the stick is older than what the terminal has: it is {} export(s) behind",
+            had.saturating_sub(time)
+        );
+        if self.args.force {
+            warn!("{why}; taken all the same (--force)");
+            return Ok(());
+        }
+        let next = "take a newer stick, or fill this one again at the server; --force takes it as it is".to_owned();
+        Err(Error::Refused { why, next })
+    }
+
+    /// Makes the terminal what the stick is, once all of it has been looked at and fits.
+    fn work(&self, looked: &[(Dataset, Seen)], report: &mut Report) -> Result<()> {
+        self.room(looked.iter().map(|(_, seen)| seen))?;
+        if self.args.dry_run {
+            (self.source.check_read)()?;
+            let compare = Compare::plain(self.source.limits, self.args.checksum);
+            for (dataset, seen) in looked.iter().filter(|(_, seen)| !seen.equal) {
+                let (live, _) = self.terminal.has(*dataset)?;
+                log_plan(*dataset, Some(&seen.stick), live.as_ref(), "terminal", &compare)?;
+            }
+            return Ok(());
+        }
+        let datasets: Vec<Dataset> = looked.iter().map(|(dataset, _)| *dataset).collect();
+        let seen = |dataset| looked.iter().find(|(its, _)| *its == dataset).map(|(_, seen)| seen);
+        each_of(&datasets, |dataset| match seen(dataset) {
+            Some(seen) => self.one(dataset, seen, report).map(|()| true),
+            None => Ok(false),
+        })
+        .map(drop)
+    }
+
+    fn room<'s>(&self, looked: impl IntoIterator<Item = &'s Seen>) -> Result<()> {
+        let needs: Vec<Need> = looked.into_iter().filter(|seen| !seen.equal).map(|seen| seen.need).collect();
+        match &self.terminal.on {
+            Some(on) if !needs.is_empty() => room::on_terminal(on, &needs),
+            _ => Ok(()),
+        }
+    }
+
+    /// Works on one dataset. What was edited on the terminal since it was looked at is looked at anew.
+    fn one(&self, dataset: Dataset, seen: &Seen, report: &mut Report) -> Result<()> {
+        let Some(place) = self.terminal.place(dataset) else { return Ok(()) };
+        let name = dataset.name();
+        let mut anew = None;
+        for _ in 0..3 {
+            let seen = anew.as_ref().unwrap_or(seen);
+            if self.replace(dataset, place, seen)? == Replaced::Done {
+                let need = &seen.need;
+                report.bytes = report.bytes.saturating_add(need.bytes);
+                report.datasets.insert(
+                    name.to_owned(),
+                    json!({"outcome": if seen.equal { "nothing to do" } else { "synced" },
+                        "copied": need.files, "deleted": need.deleted, "bytes": need.bytes}),
+                );
+                return Ok(());
+            }
+            warn!("{name}: edited on the terminal meanwhile: exchanged back");
+            let Some(seen) = self.look(dataset, false)? else { return Ok(()) };
+            self.room([&seen])?;
+            anew = Some(seen);
+        }
+        Err(Error::Busy {
+            why: format!("{name}: something keeps writing to it on the terminal"),
+            next: "close the programs that save there and run it again",
+        })
+    }
+
+    fn replace(&self, dataset: Dataset, place: &Place, seen: &Seen) -> Result<Replaced> {
+        let (name, need) = (dataset.name(), &seen.need);
+        let taken = Taken::from(self.manifest, dataset);
+        if seen.equal {
+            info!("{name}: nothing to do: equal contents");
+            let inode = place.live()?.map(|live| live.entry()).transpose()?.map_or(0, |live| live.ino);
+            if let Some(newer) = taken.renewed(seen.had.as_ref(), inode) {
+                taken::note(&place.aside, dataset, &newer)?;
+            }
+            return Ok(Replaced::Done);
+        }
         let mut progress = Progress::new(format!("{name}: from the stick"), need.bytes, need.files);
-        let to = receive::Place { parent: &place.parent, name: &place.name, aside: &place.aside };
-        receive::replace(&stick, &to, compare, files()?, dataset, &mut progress, check_read)?;
-        info!("{name}: {} file(s) copied ({} bytes), {} deleted", need.files, need.bytes, need.deleted);
+        let source =
+            receive::Source { stick: &seen.stick, listed: self.listed(dataset)?, check_read: self.source.check_read };
+        let done = receive::replace(source, place, (need.fingerprint, taken), self.how(), dataset, &mut progress)?;
+        if done == Replaced::Done {
+            info!("{name}: {} file(s) copied ({} bytes), {} deleted", need.files, need.bytes, need.deleted);
+        }
+        Ok(done)
     }
-    report.bytes = report.bytes.saturating_add(need.bytes);
-    report.datasets.insert(
-        name.to_owned(),
-        json!({"outcome": if unchanged { "nothing to do" } else { "synced" },
-            "copied": need.files, "deleted": need.deleted, "bytes": need.bytes}),
-    );
-    Ok(true)
-}
-
-fn inspected(
-    args: &Args,
-    stick: &Dir,
-    live: Option<&Dir>,
-    mut files: Option<crate::tree::stream::Stream>,
-    limits: Limits,
-    dataset: Dataset,
-) -> Result<Need> {
-    let compare = Compare { limits, checksum: args.checksum, base: None };
-    let need = receive::inspect(stick, live, files.as_mut(), &compare, dataset)?;
-    if need.on_stick == 0 && need.on_terminal > 0 {
-        return Err(Error::NoSource {
-            why: format!("{}: empty on the stick, but not on the terminal", dataset.name()),
-            next: "fill the stick again at the server",
-        });
-    }
-    Ok(need)
 }
 
 fn same_meta(stick: &Dir, live: Option<&Dir>) -> Result<bool> {
@@ -209,33 +311,4 @@ fn same_meta(stick: &Dir, live: Option<&Dir>) -> Result<bool> {
         None => None,
     };
     Ok(meta::bytes(stick)? == on_terminal)
-}
-
-/// Where a dataset is on the terminal.
-struct Place {
-    parent: Dir,
-    name: Vec<u8>,
-    aside: Dir,
-}
-
-impl Place {
-    /// Makes what is missing down to the dataset's parent: a new terminal has nothing yet.
-    fn open(local: &Path) -> Result<Place> {
-        let not_real = || Error::Config {
-            why: format!("{} is not a real directory", local.display()),
-            next: "put a real directory there, no link and no mount",
-        };
-        let (Some(parent), Some(name)) = (local.parent(), local.file_name()) else { return Err(not_real()) };
-        std::fs::create_dir_all(parent).map_err(|error| Error::io("make the directory", parent, error))?;
-        let parent = Dir::open(parent)?;
-        let name = name.as_encoded_bytes().to_vec();
-        let dev = parent.entry()?.dev;
-        match parent.look(&name)? {
-            None => {}
-            Some(Entry { kind: Kind::Dir, dev: its, .. }) if its == dev => {}
-            Some(_) => return Err(not_real()),
-        }
-        let aside = parent.make(ASIDE, 0o700)?;
-        Ok(Place { parent, name, aside })
-    }
 }

@@ -6,20 +6,23 @@ use argh::FromArgs;
 use log::info;
 use serde_json::json;
 
-use super::plan::log_plan;
-use super::replace::{Job, Pair, on_stick, recover};
-use super::verdict::{
-    Asked, SERVER_WINS, STICK_WINS, Seen, distrust, doubt_clock, no_winner, open_on_stick, say, see, unfit,
-};
-use super::{Env, Report, each_of, hooks, open_stick};
-use crate::dataset::base::{Known, Records};
+use super::{Env, Report, each_of, open_stick};
 use crate::dataset::decide::Decision;
-use crate::dataset::history::INGEST;
-use crate::dataset::publish::{Compare, Exchanged};
+use crate::dataset::publish::Compare;
+use crate::dataset::room::{self, Load};
 use crate::dataset::server::Server;
-use crate::dataset::{Dataset, dirt, room};
+use crate::dataset::stick_state::StickState;
+use crate::dataset::undo::{self, INGEST};
+use crate::dataset::{Dataset, meta, writeback};
 use crate::error::{Error, Result};
-use crate::os::dir::Dir;
+use crate::exchange::assess::{
+    Asked, Assessment, SERVER_WINS, STICK_WINS, assess, doubt_clock, no_winner, open_on_stick, say, unfit,
+};
+use crate::exchange::hooks;
+use crate::exchange::plan::log_plan;
+use crate::exchange::replace::{Replaced, Sides, recover};
+use crate::exchange::session::{Manner, Session, check_spare, consents, looked_at, on_stick, with_stick};
+use crate::os::dir::{Dir, Entry};
 use crate::stick::chain::Stick;
 use crate::stick::role::Role;
 
@@ -49,10 +52,25 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     let mut report = Report::new("ingest");
     let result = ingest(args, env, &mut report);
     if !args.dry_run {
+        let told = std::mem::take(&mut report.told);
         report.end(env, result.as_ref().err());
+        note_told(env, &told)?;
     }
     result?;
     info!("ingest completed (dry_run={} force={})", u8::from(args.dry_run), u8::from(args.force));
+    Ok(())
+}
+
+/// The record names what was lost: the next run need not.
+fn note_told(env: &Env, told: &[(Dataset, Vec<String>)]) -> Result<()> {
+    if told.iter().all(|(_, runs)| runs.is_empty()) {
+        return Ok(());
+    }
+    let server = Server::open(&env.settings, false)?;
+    for (dataset, runs) in told.iter().filter(|(_, runs)| !runs.is_empty()) {
+        let _lock = server.lock(*dataset)?;
+        undo::note_told(&server.undo()?, *dataset, runs)?;
+    }
     Ok(())
 }
 
@@ -62,36 +80,52 @@ fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     if stick.manifest().is_none() {
         info!("the stick has no manifest (a new one, or one of the original system): it could not be checked");
     }
-    if args.dry_run { dry(args, env, &server, stick) } else { wet(args, env, &server, stick, report) }
+    if args.dry_run {
+        return dry(args, env, &server, stick);
+    }
+    let worked = take_or_renew(args, env, &server, stick, report);
+    worked.and(hooks::run_due(&server))
 }
 
-/// Works on a stick that may be written to, then runs the site's hooks.
-fn wet(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
+fn take_or_renew(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
     let belief = server.belief(env.clock)?;
     doubt_clock(&belief, env.clock);
-    let asked = Asked { force: args.force, checksum: args.checksum, dirty: false, belief: &belief };
-    let mut changed = Vec::new();
-    let worked = on_stick(INGEST, env, server, stick, asked, report, |job, report| {
-        each_dataset(|dataset| {
-            let dir = open_on_stick(job.stick.stick(), dataset);
+    let consents = consents(&stick)?;
+    let consent = args.force || !consents.is_empty();
+    let asked = Asked { consent, checksum: args.checksum, dirty: false, belief: &belief };
+    let manner = Manner { name: INGEST, receipt: true, settles: true, is_ours: false };
+    with_stick(manner, env, server, stick, asked, report, |session, report| {
+        let taken = session.take_consent(&consents)?;
+        let worked = each_dataset(|dataset| {
+            let dir = open_on_stick(session.stick.stick(), dataset);
             let had = matches!(dir, Ok(Some(_)));
-            let entry = dir.and_then(|dir| work(job, dataset, dir.as_ref()));
-            note_entry(report, dataset, &entry);
-            if entry.as_ref().is_ok_and(|done| done.word == STICK_WINS) {
-                changed.push(dataset.name());
-            }
+            let mut lost = Kept::default();
+            let entry = dir.and_then(|dir| work(session, dataset, dir.as_ref(), &mut lost));
+            note_entry(report, dataset, &entry, &lost);
             entry.map(|_| had)
-        })
-    });
-    if !changed.is_empty() {
-        hooks::run(&changed);
-    }
-    worked
+        });
+        if worked.is_err() && !report.datasets.values().any(|dataset| dataset["outcome"] == STICK_WINS) {
+            session.give_consent_back(&taken);
+        }
+        worked
+    })
+}
+
+/// So many lost files are named in the run's record, with so many characters each.
+const NAMED: usize = 40;
+const NAME_LENGTH: usize = 150;
+
+/// Content that was lost: files, the first of their names, and the runs that keep it.
+#[derive(Default)]
+struct Kept {
+    files: u64,
+    names: Vec<String>,
+    runs: Vec<String>,
 }
 
 /// Adds what became of a dataset to the run's record.
-fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>) {
-    let value = match entry {
+fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>, kept: &Kept) {
+    let mut value = match entry {
         Ok(Done { word, reason, files, deleted, bytes }) => {
             report.bytes = report.bytes.saturating_add(*bytes);
             json!({"outcome": word, "reason": reason, "copied": files, "deleted": deleted, "bytes": bytes})
@@ -99,7 +133,16 @@ fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>) {
         Err(error) => json!({"outcome": error.result_word(), "reason": error.to_string(),
             "copied": 0, "deleted": 0, "bytes": 0}),
     };
+    value["lost"] = kept.files.into();
+    if kept.files > 0 {
+        let places: Vec<String> = kept.runs.iter().map(|when| format!("undo/{when}/{}", dataset.name())).collect();
+        value["lost_in"] = places.join(", ").into();
+        // A record has its bounds.
+        let short = |name: &String| name.chars().take(NAME_LENGTH).collect::<String>();
+        value["lost_names"] = kept.names.iter().take(NAMED).map(short).collect::<Vec<_>>().into();
+    }
     report.datasets.insert(dataset.name().to_owned(), value);
+    report.told.push((dataset, kept.runs.clone()));
 }
 
 /// Both datasets of a stick; `work` says whether the stick has it.
@@ -123,47 +166,62 @@ struct Done {
 }
 
 /// Works on one dataset under its lock.
-fn work(job: &Job<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
+fn work(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, kept: &mut Kept) -> Result<Done> {
+    let _lock = session.server.lock(dataset)?;
+    recover(session.server, dataset)?;
+    let worked = make_equal(session, dataset, on_stick);
+    let undo = session.server.undo()?;
+    // A program may have saved into the old directory until now.
+    undo::late(&undo, dataset)?;
+    // This run's, also if it failed after it had replaced something, and what a run that was cut off told nobody.
+    for place in undo::untold(&undo, dataset)? {
+        kept.files = kept.files.saturating_add(place.part.lost_files);
+        kept.names.extend(place.part.lost_names.iter().cloned());
+        kept.runs.push(place.when());
+    }
+    worked
+}
+
+fn make_equal(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
+    for (dir, place) in [(on_stick, "the stick"), (session.server.dataset(dataset)?.as_ref(), "the server")] {
+        dir.map_or(Ok(()), |dir| meta::make_way(dir, dataset, place))?;
+    }
+    finish_cut_off(session, dataset, on_stick)?;
+    exchange(session, dataset, on_stick)
+}
+
+fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
     let name = dataset.name();
-    let _lock = job.server.lock(dataset)?;
-    recover(job.server, dataset)?;
-    let stick = job.stick.stick();
-    let known = || job.records.known(dataset, stick.manifest().as_ref());
-    finish_cut_off(job, dataset, on_stick, &known)?;
+    let stick = session.stick.stick();
     // Somebody may edit the server's files while we work: decide anew, twice.
     for attempt in 0..3 {
-        let live = job.server.dataset(dataset)?;
-        let seen = see(job.asked, stick, known()?, (on_stick, live.as_ref()), attempt == 0)?;
-        let (word, reason) = say(dataset, &seen);
-        if let Some(error) = no_winner(dataset, seen.decision) {
+        let live = session.server.dataset(dataset)?;
+        let known = || session.known(dataset);
+        let assessed = assess(session.asked, stick, &known, (on_stick, live.as_ref()), attempt == 0)?;
+        let (word, reason) = say(dataset, &assessed, session.env.clock);
+        if let Some(error) = no_winner(dataset, &assessed) {
             return Err(error);
         }
-        let change = if word == SERVER_WINS { &seen.found.to_stick } else { &seen.found.to_server };
+        let found = &assessed.found;
+        let change = if word == SERVER_WINS { &found.to_stick } else { &found.to_server };
         let done = Done { word, reason, files: change.files, deleted: change.deleted, bytes: change.bytes };
         let Some(on_stick) = on_stick else {
             return Ok(Done { files: 0, deleted: 0, bytes: 0, ..done });
         };
-        let lost =
-            matches!(seen.decision, Decision::StickWins { lost: true, .. } | Decision::ServerWins { lost: true, .. });
-        let live = live.as_ref();
-        let Seen { found, time, .. } = &seen;
-        let pair = Pair { dataset, stick: on_stick, live, found, lost, time: *time };
-        match (seen.decision, live) {
-            (Decision::StickWins { .. }, _) => {
-                unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
-                room::on_server(job.server, dataset, found, job.asked.belief, false, None)?;
-                if job.server_side(&pair).map_err(|error| distrust(dataset, reason, error))? == Exchanged::Edited {
-                    continue;
-                }
-            }
-            (Decision::ServerWins { .. }, Some(live)) => {
-                unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
-                room::on_server(job.server, dataset, found, job.asked.belief, false, None)?;
-                job.stick_side(&pair, live)?;
+        let sides = Sides { dataset, stick: on_stick, live: live.as_ref() };
+        let order = check(session.server, dataset, stick, (on_stick, live.as_ref()), &assessed, session.asked, false)?;
+        match (assessed.decision, &live) {
+            (Decision::StickWins(_), _) => match session.server_side(&sides, &assessed)? {
+                Replaced::Done => {}
+                Replaced::Edited => continue,
+            },
+            (Decision::ServerWins(_), Some(live)) => {
+                let Some(order) = order else { continue };
+                session.stick_side(&sides, live, &assessed, order)?;
             }
             _ => {
-                if found.different == 0 && found.stick_files > 0 && !seen.settled {
-                    job.record_common(&pair)?;
+                if found.different == 0 && found.stick_files > 0 && !assessed.settled {
+                    session.record_common(&sides, assessed.time)?;
                 }
                 return Ok(Done { files: 0, deleted: 0, bytes: 0, ..done });
             }
@@ -177,44 +235,96 @@ fn work(job: &Job<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done>
     })
 }
 
-/// If the stick was pulled while it was being written to, that is finished before anything is decided.
-fn finish_cut_off(
-    job: &Job<'_>,
+/// Whether the winner can replace the loser: names, room, write protection. For a stick, also how.
+fn check(
+    server: &Server,
     dataset: Dataset,
-    on_stick: Option<&Dir>,
-    known: &dyn Fn() -> Result<Known>,
-) -> Result<()> {
-    let live = job.server.dataset(dataset)?;
-    let (Some(on_stick), Some(live), true) = (on_stick, &live, job.records.has_pending(dataset)?) else {
+    stick: &Stick,
+    (on_stick, live): (&Dir, Option<&Dir>),
+    assessed: &Assessment,
+    asked: Asked<'_>,
+    dry_run: bool,
+) -> Result<Option<writeback::Order>> {
+    let found = &assessed.found;
+    if let (Decision::StickWins(_) | Decision::ServerWins(_), Some(live)) = (assessed.decision, live) {
+        let meta_alone = matches!(assessed.decision, Decision::ServerWins(_));
+        unprotected(dataset, found.protected.as_deref(), live, meta_alone)?;
+    }
+    match (assessed.decision, live) {
+        (Decision::StickWins(_), _) => {
+            unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
+            room::on_server(server, dataset, Load::taking_in(found), asked.belief, dry_run, None)?;
+            Ok(None)
+        }
+        (Decision::ServerWins(_), Some(_)) => {
+            if let Some(path) = &found.protected_on_stick {
+                return Err(Error::Failed {
+                    why: format!(
+                        "{}: {path} on the stick is protected against changes; nothing was changed",
+                        dataset.name()
+                    ),
+                    next: "take the protection away (chattr -i) and plug it in again",
+                });
+            }
+            unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
+            unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
+            room::on_server(server, dataset, Load::keeping(found), asked.belief, dry_run, None)?;
+            room::on_stick(on_stick, dataset, &found.to_stick, stick.limits(), 0).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Refuses to begin where something of the server's is protected against changes. `meta_alone`: only the time is written there.
+fn unprotected(dataset: Dataset, first: Option<&str>, live: &Dir, meta_alone: bool) -> Result<()> {
+    let immutable = |entry: Option<Entry>| entry.is_some_and(|entry| entry.immutable);
+    let path = match first {
+        Some(path) if !meta_alone => path.to_owned(),
+        Some(_) if live.entry()?.immutable || immutable(live.look(meta::NAME)?) => live.shown(meta::NAME),
+        _ => return Ok(()),
+    };
+    Err(Error::Failed {
+        why: format!("{}: {path} on the server is protected against changes; nothing was changed", dataset.name()),
+        next: "take the protection away (chattr -i) and run it again",
+    })
+}
+
+/// If the stick was pulled while it was being written to, that is finished before anything is decided.
+fn finish_cut_off(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<()> {
+    let live = session.server.dataset(dataset)?;
+    let (Some(on_stick), Some(live), true) = (on_stick, &live, session.state.is_half_done(dataset)?) else {
         return Ok(());
     };
-    let stick = job.stick.stick();
-    let seen = see(job.asked, stick, known()?, (Some(on_stick), Some(live)), false)?;
-    if seen.found.server_files == 0 || seen.found.stick_files == 0 {
+    let stick = session.stick.stick();
+    let known = || session.known(dataset);
+    let assessed = assess(session.asked, stick, &known, (Some(on_stick), Some(live)), false)?;
+    let found = &assessed.found;
+    if found.server_files == 0 || found.stick_files == 0 {
         return Ok(());
     }
-    let edited = seen.found.since.map_or(0, |since| since.stick);
+    let edited = found.since.map_or(0, |since| since.stick);
     info!("{}: an earlier run was cut off while it wrote to the stick: finishing it first", dataset.name());
     if edited > 0 {
         info!("{}: {edited} file(s) edited on the stick since then are left as they are", dataset.name());
     }
-    unfit(dataset, seen.found.unfit_for_stick.as_ref(), "the stick")?;
-    let Seen { found, time, .. } = &seen;
-    let pair = Pair { dataset, stick: on_stick, live: Some(live), found, lost: false, time: *time };
-    job.finish(&pair, live, known)
+    unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
+    let order = room::on_stick(on_stick, dataset, &found.to_stick, stick.limits(), 0)?;
+    session.finish(&Sides { dataset, stick: on_stick, live: Some(live) }, live, &assessed, order)
 }
 
 /// Looks at everything, says what would be done, changes nothing.
 fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
-    let planned = stick.check_writable().and_then(|()| {
-        let records = Records::open(server.state.as_ref(), &stick.superblock().uuid, &server.id, true)?;
+    let planned = stick.check_writable().and_then(|()| check_spare(&stick)).and_then(|()| {
+        let state = looked_at(server, &stick)?;
         let belief = server.belief(env.clock)?;
         doubt_clock(&belief, env.clock);
-        let dirty = dirt::is_doubtful(&records, stick.superblock().dirty)?;
-        let asked = Asked { force: args.force, checksum: args.checksum, dirty, belief: &belief };
+        let superblock = stick.superblock();
+        let dirty = state.is_doubtful(superblock.dirty, superblock.use_count)?;
+        let consent = args.force || !consents(&stick)?.is_empty();
+        let asked = Asked { consent, checksum: args.checksum, dirty, belief: &belief };
         each_dataset(|dataset| {
             let dir = open_on_stick(&stick, dataset)?;
-            plan(asked, server, &stick, &records, dataset, dir.as_ref())?;
+            plan(asked, env, server, &stick, &state, dataset, dir.as_ref())?;
             Ok(dir.is_some())
         })
     });
@@ -223,37 +333,33 @@ fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
 
 fn plan(
     asked: Asked<'_>,
+    env: &Env,
     server: &Server,
     stick: &Stick,
-    records: &Records,
+    state: &StickState,
     dataset: Dataset,
-    on_stick: Option<&Dir>,
+    from: Option<&Dir>,
 ) -> Result<()> {
     let live = server.dataset(dataset)?;
-    let known = records.known(dataset, stick.manifest().as_ref())?;
-    let seen = see(asked, stick, known, (on_stick, live.as_ref()), true)?;
-    if records.has_pending(dataset)? {
+    let known = || state.known(dataset, &on_stick(stick)?);
+    let assessed = assess(asked, stick, &known, (from, live.as_ref()), true)?;
+    if state.is_half_done(dataset)? {
         info!(
             "{}: an earlier run was cut off while it wrote to the stick: that would be finished first",
             dataset.name()
         );
     }
-    say(dataset, &seen);
-    if let Some(error) = no_winner(dataset, seen.decision) {
+    say(dataset, &assessed, env.clock);
+    if let Some(error) = no_winner(dataset, &assessed) {
         return Err(error);
     }
-    let compare = Compare { limits: stick.limits(), checksum: asked.checksum, base: None };
-    match (seen.decision, on_stick, &live) {
-        (Decision::StickWins { .. }, Some(on_stick), live) => {
-            unfit(dataset, seen.found.unfit_for_server.as_ref(), "the server")?;
-            room::on_server(server, dataset, &seen.found, asked.belief, true, None)?;
-            log_plan(dataset, Some(on_stick), live.as_ref(), "server", &compare)
-        }
-        (Decision::ServerWins { .. }, Some(on_stick), Some(live)) => {
-            unfit(dataset, seen.found.unfit_for_stick.as_ref(), "the stick")?;
-            room::on_stick(on_stick, dataset, &seen.found.to_stick, stick.limits())?;
-            log_plan(dataset, Some(live), Some(on_stick), "stick", &compare)
-        }
+    let Some(from) = from else { return Ok(()) };
+    check(server, dataset, stick, (from, live.as_ref()), &assessed, asked, true)?;
+    let by_content = asked.checksum || known()?.base.is_none();
+    let compare = Compare::plain(stick.limits(), by_content);
+    match assessed.decision {
+        Decision::StickWins(_) => log_plan(dataset, Some(from), live.as_ref(), "server", &compare),
+        Decision::ServerWins(_) => log_plan(dataset, live.as_ref(), Some(from), "stick", &compare),
         _ => Ok(()),
     }
 }

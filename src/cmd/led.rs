@@ -1,13 +1,14 @@
 //! `toolmaster led`: shows by the machine's lights how a stick's job fares. Run by the units of the sticks: before the job,
 //! after its end, and when the stick is pulled.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use argh::FromArgs;
 
 use super::Env;
 use crate::error::{Error, Result};
+use crate::os::jobs;
 use crate::os::led::{self, Lights, State};
 use crate::os::systemd;
 
@@ -54,7 +55,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     let lights = Lights { dir: &settings.led_dir, names: &settings.leds, buzzer: settings.led_buzzer.as_deref() };
     let state = match args.what {
         What::Is(state) => Some(Some(state)),
-        What::Ended => of_unit(),
+        What::Ended => of_unit(&settings.log_dir),
         What::Off => Some(None),
         What::Show => None,
     };
@@ -72,12 +73,20 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     Ok(())
 }
 
+/// Whether the run says of files that they were lost: somebody is to read the receipt (SPEC 6).
+fn has_lost(log_dir: &Path, invocation: &str) -> bool {
+    let record = jobs::newest(log_dir, |record| record["invocation"] == invocation && !invocation.is_empty());
+    let datasets = record.as_ref().and_then(|record| record["datasets"].as_object());
+    datasets.is_some_and(|datasets| datasets.values().any(|dataset| dataset["lost"].as_u64() > Some(0)))
+}
+
 /// How the unit ended that this is the `ExecStopPost=` of (systemd.exec(5), `$SERVICE_RESULT`). Nothing is new where it did
 /// not begin: the stick's job has run before.
-fn of_unit() -> Option<Option<State>> {
+fn of_unit(log_dir: &Path) -> Option<Option<State>> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     match (variable("SERVICE_RESULT").as_str(), variable("EXIT_STATUS").as_str()) {
         ("exec-condition", _) => None,
+        ("success", _) if has_lost(log_dir, &variable("INVOCATION_ID")) => Some(Some(State::Refused)),
         ("success", _) => Some(Some(State::Done)),
         ("exit-code", "2") => Some(Some(State::Refused)),
         _ => Some(Some(State::Failed)),

@@ -8,8 +8,9 @@ use argh::FromArgs;
 use log::{error, info};
 use serde_json::{Value, json};
 
-use super::{Env, hooks};
+use super::Env;
 use crate::error::{Error, Result};
+use crate::exchange::hooks;
 use crate::os::jobs;
 use crate::os::process::{Input, Program};
 use crate::text::Shown;

@@ -15,11 +15,15 @@ use crate::os::bound;
 use crate::os::dir::{Dir, Entry};
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
-use crate::snapshot::build::{Previous, Taken, take};
+use crate::snapshot::build::{Previous, Taken, is_change, take};
 use crate::snapshot::generation::{self, Generation, MANIFEST};
 use crate::snapshot::{client, dump, settings_files};
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Header, Listed, Writer};
+use crate::tree::remove;
+
+/// A dataset that is changed while it is read is read so often.
+const ATTEMPTS: u32 = 3;
 
 /// Take a snapshot of the server's data, with a dump of the database.
 #[derive(FromArgs, Debug)]
@@ -67,7 +71,7 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
 /// All that a snapshot is taken from.
 struct Sources {
     server: Server,
-    datasets: Vec<(Dataset, Dir)>,
+    datasets: Vec<Dataset>,
     uri: PgUri,
     belief: Belief,
     days: u32,
@@ -85,7 +89,8 @@ fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
         Some(root) => generation::list(root)?.pop(),
         None => None,
     };
-    let datasets = sources(&server, root.as_ref(), previous.as_ref())?;
+    // Before the dump, which takes long: what is missing is known by now.
+    let datasets = datasets(&server, root.as_ref(), previous.as_ref())?;
     let sources = Sources { server, datasets, uri, belief, days };
     let Some(root) = root.filter(|_| !args.dry_run) else {
         return plan(args, env, &sources, &path);
@@ -108,30 +113,14 @@ fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
     Ok(path.join(name))
 }
 
-/// The datasets to take. One that is missing or empty while the previous snapshot's was not is refused, so that nobody
-/// notices too late; one missing of two is a warning.
-fn sources(server: &Server, root: Option<&Dir>, previous: Option<&Generation>) -> Result<Vec<(Dataset, Dir)>> {
+/// The datasets that there are; one missing of two is a warning.
+fn datasets(server: &Server, root: Option<&Dir>, previous: Option<&Generation>) -> Result<Vec<Dataset>> {
     let mut datasets = Vec::new();
     for dataset in Dataset::ALL {
-        let name = dataset.name();
-        let Some(live) = server.dataset(dataset)? else {
-            warn!("{name}: not on the server, and not in the snapshot");
-            continue;
-        };
-        let had = match (previous, root) {
-            (Some(previous), Some(root)) => match previous.dir(root)?.sub(name.as_bytes())? {
-                Some(old) => generation::has_files(&old)?,
-                None => false,
-            },
-            _ => false,
-        };
-        if had && !generation::has_files(&live)? {
-            return Err(Error::NoSource {
-                why: format!("{name}: empty on the server, but not in the previous snapshot"),
-                next: "check the server's data; no snapshot was taken",
-            });
+        match source(server, dataset, root, previous)? {
+            Some(_) => datasets.push(dataset),
+            None => warn!("{}: not on the server, and not in the snapshot", dataset.name()),
         }
-        datasets.push((dataset, live));
     }
     if datasets.is_empty() {
         return Err(Error::NoSource {
@@ -142,10 +131,32 @@ fn sources(server: &Server, root: Option<&Dir>, previous: Option<&Generation>) -
     Ok(datasets)
 }
 
+/// A dataset's directory. One that is empty while the previous snapshot's was not is refused, so that nobody notices too
+/// late.
+fn source(server: &Server, dataset: Dataset, root: Option<&Dir>, previous: Option<&Generation>) -> Result<Option<Dir>> {
+    let name = dataset.name();
+    let Some(live) = server.dataset(dataset)? else { return Ok(None) };
+    let had = match (previous, root) {
+        (Some(previous), Some(root)) => match previous.dir(root)?.sub(name.as_bytes())? {
+            Some(old) => generation::has_files(&old)?,
+            None => false,
+        },
+        _ => false,
+    };
+    if had && !generation::has_files(&live)? {
+        return Err(Error::NoSource {
+            why: format!("{name}: empty on the server, but not in the previous snapshot"),
+            next: "check the server's data; no snapshot was taken",
+        });
+    }
+    Ok(Some(live))
+}
+
 fn plan(args: &Args, env: &Env, sources: &Sources, path: &Path) -> Result<PathBuf> {
     info!("plan: dump {} with pg_dump", sources.uri);
-    for (_, live) in &sources.datasets {
-        info!("plan: take {}", live.path().display());
+    for dataset in &sources.datasets {
+        let (parent, name) = sources.server.place(*dataset);
+        info!("plan: take {}", parent.path_of(name).display());
     }
     for item in settings_files::list(Path::new("/etc"), &env.settings.server_root)? {
         info!("plan: take settings/{}", crate::text::Shown(&item.path));
@@ -173,9 +184,17 @@ fn build(
     let fail = |error| Error::io("write", &built.path_of(MANIFEST), error);
     let mut list = Writer::new(file, &header).map_err(fail)?;
     take_dump(args, sources, built, &mut list)?;
+    // No ingest and no undo exchanges a directory that is being read, nor brings master of one time and docviewer of another.
+    // They lock them in this order too.
+    let locks = [sources.server.lock(Dataset::Master)?, sources.server.lock(Dataset::Docviewer)?];
     // In walk order: docviewer before master.
-    for (dataset, live) in sources.datasets.iter().rev() {
-        let taken = take_dataset(*dataset, live, root, built, previous, &mut list)?;
+    for dataset in sources.datasets.iter().rev() {
+        // Opened only now: a directory from before the dump may have been exchanged and removed meanwhile.
+        let live = source(&sources.server, *dataset, Some(root), previous)?.ok_or_else(|| Error::Busy {
+            why: format!("{} went away while the snapshot was taken", dataset.name()),
+            next: "check the server's data and run it again",
+        })?;
+        let taken = take_at_rest(*dataset, &live, root, built, previous, &mut list)?;
         let name = dataset.name();
         info!(
             "{name}: {} file(s), of these {} copied ({} bytes, {} as clones), the others shared",
@@ -185,6 +204,7 @@ fn build(
         let value = serde_json::json!({"outcome": "taken", "files": taken.files, "copied": taken.copied, "cloned": taken.cloned, "bytes": taken.bytes});
         report.datasets.insert(name.to_owned(), value);
     }
+    drop(locks);
     take_settings(env, built, &mut list)?;
     list.finish().and_then(|file| file.sync_all()).map_err(fail)
 }
@@ -204,6 +224,36 @@ fn take_dump(args: &Args, sources: &Sources, built: &Dir, list: &mut Writer<File
         sha256: Some(copy::hash(&dir, NAME)?),
     };
     list.push(&listed).map_err(|error| Error::io("write the list of", built.path(), error))
+}
+
+/// Takes a dataset, from the beginning again if somebody changes it meanwhile: locks hold our own runs only.
+fn take_at_rest(
+    dataset: Dataset,
+    live: &Dir,
+    root: &Dir,
+    built: &Dir,
+    previous: Option<&Generation>,
+    list: &mut Writer<File>,
+) -> Result<Taken> {
+    let fail = |error| Error::io("write", &built.path_of(MANIFEST), error);
+    let mark = list.mark().map_err(fail)?;
+    let mut attempt = 1;
+    loop {
+        let error = match take_dataset(dataset, live, root, built, previous, list) {
+            Err(error) if is_change(&error) => error,
+            taken => return taken,
+        };
+        if attempt == ATTEMPTS {
+            return Err(Error::Busy {
+                why: format!("{} is being changed while the snapshot is taken, last: {error}", dataset.name()),
+                next: "wait until nobody works there and run it again",
+            });
+        }
+        warn!("{}: read once more: {error}", dataset.name());
+        remove::tree(built, dataset.name().as_bytes())?;
+        list.back_to(mark).map_err(fail)?;
+        attempt += 1;
+    }
 }
 
 fn take_dataset(

@@ -2,8 +2,6 @@
 
 mod copy;
 mod list;
-mod server;
-mod stick;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -12,14 +10,16 @@ use argh::FromArgs;
 use log::{error, info};
 use serde_json::json;
 
-use super::replace::recover;
-use super::verdict::doubt_clock;
-use super::{Env, Report, hooks};
-use crate::clock::Belief;
+use super::{Env, Report};
 use crate::dataset::Dataset;
-use crate::dataset::history::{self, Place, Side};
 use crate::dataset::server::Server;
+use crate::dataset::undo::{self, Place, Side};
 use crate::error::{Error, Result};
+use crate::exchange::assess::doubt_clock;
+use crate::exchange::hooks;
+use crate::exchange::put_back_server::{self, Done, PutBack};
+use crate::exchange::put_back_stick;
+use crate::exchange::replace::recover;
 
 /// See what runs replaced on the server and on sticks, and put it back.
 #[derive(FromArgs, Debug)]
@@ -149,25 +149,6 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     }
 }
 
-/// What both sides need.
-struct Run<'a> {
-    env: &'a Env,
-    server: &'a Server,
-    belief: &'a Belief,
-    force: bool,
-    dry_run: bool,
-    /// The name of this run's own directory below `undo/`, once there is one.
-    undo_name: RefCell<Option<String>>,
-}
-
-/// What was done with a dataset.
-struct Done {
-    changed: bool,
-    files: u64,
-    deleted: u64,
-    bytes: u64,
-}
-
 fn put(args: &Put, env: &Env, report: &mut Report) -> Result<()> {
     let server = Server::open(&env.settings, args.dry_run)?;
     if !args.dry_run {
@@ -188,23 +169,11 @@ fn put(args: &Put, env: &Env, report: &mut Report) -> Result<()> {
     let belief = server.belief(env.clock)?;
     doubt_clock(&belief, env.clock);
     let (force, dry_run) = (args.force, args.dry_run);
-    let run = Run { env, server: &server, belief: &belief, force, dry_run, undo_name: RefCell::new(None) };
-    let mut changed = Vec::new();
-    let on_server = each(&of_server, report, |place| {
-        let done = server::put_back(&run, place)?;
-        if done.changed && !dry_run {
-            changed.push(place.dataset().name());
-        }
-        Ok(done)
-    });
-    let on_stick = match of_stick.is_empty() {
-        true => Ok(()),
-        false => stick::put_back(&run, &of_stick, args.device.as_deref(), report),
-    };
-    if !changed.is_empty() {
-        hooks::run(&changed);
-    }
-    match (on_server, on_stick) {
+    let run = PutBack { env, server: &server, belief: &belief, force, dry_run, undo_name: RefCell::new(None) };
+    let on_server = each(&of_server, report, &mut |place| put_back_server::put_back(&run, place));
+    let on_stick = put_back_stick::put_back(&run, &of_stick, args.device.as_deref(), report, each);
+    let hooked = if dry_run { Ok(()) } else { hooks::run_due(&server) };
+    match (on_server, on_stick.and(hooked)) {
         (Err(first), Err(second)) => {
             error!("{second}");
             Err(first)
@@ -214,7 +183,7 @@ fn put(args: &Put, env: &Env, report: &mut Report) -> Result<()> {
 }
 
 /// One kept dataset after the other; the second is done even if the first is refused.
-fn each(places: &[Place], report: &mut Report, mut work: impl FnMut(&Place) -> Result<Done>) -> Result<()> {
+fn each(places: &[Place], report: &mut Report, work: &mut dyn FnMut(&Place) -> Result<Done>) -> Result<()> {
     let mut first_error = None;
     for place in places {
         let result = work(place);
@@ -225,10 +194,12 @@ fn each(places: &[Place], report: &mut Report, mut work: impl FnMut(&Place) -> R
         };
         let (copied, deleted, bytes) = result.as_ref().map_or((0, 0, 0), |done| (done.files, done.deleted, done.bytes));
         report.bytes = report.bytes.saturating_add(bytes);
-        report.datasets.insert(
-            place.dataset().name().to_owned(),
-            json!({"outcome": word, "reason": reason, "side": place.part.side, "copied": copied, "deleted": deleted, "bytes": bytes}),
-        );
+        let mut value = json!({"outcome": word, "reason": reason, "side": place.part.side, "copied": copied,
+            "deleted": deleted, "bytes": bytes, "lost": result.as_ref().map_or(0, |done| done.lost)});
+        if let Ok(Done { lost: 1.., kept_in: Some(when), .. }) = &result {
+            value["lost_in"] = format!("undo/{when}/{}", place.dataset().name()).into();
+        }
+        report.datasets.insert(place.dataset().name().to_owned(), value);
         match (result, &first_error) {
             (Ok(_), _) => {}
             (Err(Error::Interrupted), _) => return Err(Error::Interrupted),
@@ -253,7 +224,7 @@ fn all(server: &Server, only: Option<Dataset>) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     if let Some(undo) = server.undo_if_there()? {
         for dataset in Dataset::ALL.into_iter().filter(|dataset| only.is_none_or(|only| only == *dataset)) {
-            places.extend(history::list(&undo, dataset)?);
+            places.extend(undo::list(&undo, dataset)?);
         }
     }
     places.sort_by_key(|place| std::cmp::Reverse(place.part.seq));
@@ -282,33 +253,6 @@ fn select(server: &Server, when: &str, only: Option<Dataset>) -> Result<Vec<Plac
     Ok(places)
 }
 
-/// Under the dataset's lock: the same place once more. A run in between may have removed it.
-fn still_there(server: &Server, place: &Place) -> Result<()> {
-    let found = all(server, Some(place.dataset()))?;
-    if found.iter().any(|other| other.part.seq == place.part.seq && other.when() == place.when()) {
-        return Ok(());
-    }
-    Err(Error::NoSource {
-        why: format!("{}: {} was removed from undo/ meanwhile", place.dataset().name(), place.when()),
-        next: "take another one from \"toolmaster undo list\"",
-    })
-}
-
-/// Putting back a dataset without files empties the other side: nobody does that by accident.
-fn refuse_empty(run: &Run<'_>, place: &Place, kept_files: u64, side: &str) -> Result<()> {
-    if kept_files > 0 || run.force {
-        return Ok(());
-    }
-    Err(Error::Refused {
-        why: format!(
-            "{}: {} found no files on {side}: putting that back would empty it",
-            place.dataset().name(),
-            place.when()
-        ),
-        next: "use --force if that is what you want".to_owned(),
-    })
-}
-
 fn acknowledge(args: &Acknowledge, env: &Env, report: &mut Report) -> Result<()> {
     let server = Server::open(&env.settings, false)?;
     finish_cut_off(&server, args.dataset)?;
@@ -322,7 +266,7 @@ fn acknowledge(args: &Acknowledge, env: &Env, report: &mut Report) -> Result<()>
         let _lock = server.lock(dataset)?;
         let undo = server.undo()?;
         // Read anew: a run may have changed or removed it until the lock was ours.
-        let mut found = history::list(&undo, dataset)?.into_iter().filter(|place| place.part.seq == chosen.part.seq);
+        let mut found = undo::list(&undo, dataset)?.into_iter().filter(|place| place.part.seq == chosen.part.seq);
         if let Some(mut place) = found.find(|place| place.part.lost && !place.part.acknowledged) {
             place.part.acknowledged = true;
             place.save()?;

@@ -2,7 +2,7 @@
 
 /// What is on one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum Presence {
     /// No directory.
     Missing,
     /// A directory without a file that counts.
@@ -11,40 +11,56 @@ pub enum Side {
     Filled,
 }
 
-/// What changed since the last common state.
+/// Files changed, added or removed since the common state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Since {
-    /// Files changed, added or removed on the stick.
+    /// On the stick.
     pub stick: u64,
-    /// Files changed, added or removed on the server.
+    /// On the server.
     pub server: u64,
-    /// Files of the common state, and their bytes.
-    pub base: (u64, u64),
-    /// Of these, gone or zero-length on the stick.
-    pub lost: (u64, u64),
+}
+
+/// Why a stick that changed is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was not cleanly removed.
+    Dirty,
+    /// More than half of the files or bytes are gone, empty or all zero.
+    Halved,
+}
+
+impl Doubt {
+    fn words(self) -> &'static str {
+        match self {
+            Doubt::Dirty => DIRTY,
+            Doubt::Halved => "more than half of the files or bytes are gone from the stick, or empty, or all zero",
+        }
+    }
 }
 
 /// All that decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// The stick's dataset.
-    pub stick: Side,
+    pub stick: Presence,
     /// The server's dataset.
-    pub server: Side,
-    /// `--force`.
-    pub force: bool,
+    pub server: Presence,
+    /// `--force`, or a file `REPLACE` on the stick.
+    pub consent: bool,
     /// Both hold the same files with the same contents.
     pub equal: bool,
     /// Changes since the common state; none if there is no common state.
     pub since: Option<Since>,
-    /// The stick's filesystem was not cleanly unmounted, or has recorded errors.
-    pub dirty: bool,
+    /// Why the stick is not to be trusted.
+    pub doubt: Option<Doubt>,
     /// A file on the stick can't be read.
     pub unreadable: bool,
     /// The stick's time, unix seconds, 0 if unknown.
     pub stick_time: i64,
     /// The server's time, unix seconds, 0 if unknown.
     pub server_time: i64,
+    /// The stick's `meta.json` was changed since the common state and says a believed time that is newer than the server's.
+    pub meta_newer: bool,
     /// Whether the clock may decide.
     pub believed: bool,
 }
@@ -54,20 +70,10 @@ pub struct Facts {
 pub enum Decision {
     /// Neither side changes.
     Nothing(&'static str),
-    /// The stick's dataset replaces the server's. `lost`: the server's had changed.
-    StickWins {
-        /// Why.
-        reason: &'static str,
-        /// The loser had changed since the common state.
-        lost: bool,
-    },
+    /// The stick's dataset replaces the server's.
+    StickWins(&'static str),
     /// The server's dataset replaces the stick's.
-    ServerWins {
-        /// Why.
-        reason: &'static str,
-        /// The loser had changed since the common state.
-        lost: bool,
-    },
+    ServerWins(&'static str),
     /// Neither side changes, because it would destroy data.
     Refused(&'static str),
     /// Neither side changes, because only the clock could decide and it is not to be believed.
@@ -76,99 +82,96 @@ pub enum Decision {
 
 use Decision::{Nothing, Refused, ServerWins, StickWins, Undecidable};
 
+/// The refusal of a stick that was pulled from a PC.
+pub const DIRTY: &str = "the stick changed, but it was not cleanly removed from the PC and may be damaged";
 /// Rule 1's refusal: no time in a `meta.json` lifts it.
 pub const EMPTIED: &str = "the stick's dataset is empty and the server's is not";
+/// Rule 2's refusal.
+pub const UNREADABLE: &str = "a file on the stick can't be read";
+/// The stick has no directory of that name.
+pub const MISSING: &str = "not on the stick";
 
-/// Rule 3's reason: somebody edited files on a PC and left `meta.json` as it was.
-pub const EDITED: &str = "changed on the stick since the last run, not on the server";
-
-/// SPEC 6's four rules, in their order.
+/// SPEC 6's five rules, in their order.
 pub fn decide(facts: &Facts) -> Decision {
-    let since = facts.since.unwrap_or_default();
-    let stick_changed = since.stick > 0;
-    let server_changed = since.server > 0;
-    let stick_wins = |reason| StickWins { reason, lost: server_changed };
     match (facts.stick, facts.server) {
-        (Side::Missing, _) => return Nothing("not on the stick"),
-        (Side::Empty, Side::Filled) if !facts.force => {
-            return Refused(EMPTIED);
-        }
-        (Side::Empty, Side::Empty | Side::Missing) => return Nothing("empty on both sides"),
-        (Side::Filled, Side::Empty) => return stick_wins("the server's dataset is empty"),
-        (Side::Filled, Side::Missing) => return stick_wins("the server has none"),
+        (Presence::Missing, _) => return Nothing(MISSING),
+        (Presence::Empty, Presence::Filled) if !facts.consent => return Refused(EMPTIED),
+        (Presence::Empty, Presence::Empty | Presence::Missing) => return Nothing("empty on both sides"),
+        (Presence::Filled, Presence::Empty) => return StickWins("the server's dataset is empty"),
+        (Presence::Filled, Presence::Missing) => return StickWins("the server has none"),
         _ => {}
     }
     if facts.equal {
         return Nothing("equal contents");
     }
-    if facts.force {
-        return stick_wins("--force");
+    if facts.consent {
+        return StickWins("it was told to replace the server's");
     }
-    if stick_changed && !server_changed {
-        let Some(doubt) = doubt(facts, &since) else {
-            return stick_wins(EDITED);
-        };
-        // The doubt is lifted by a newer meta.json, but only if times can be compared at all.
-        return match (facts.believed, facts.stick_time > facts.server_time) {
-            (false, _) => Undecidable,
-            (true, true) => stick_wins("its meta.json is newer"),
-            (true, false) => Refused(doubt),
-        };
+    if facts.unreadable {
+        return Refused(UNREADABLE);
     }
-    if !facts.believed {
-        return Undecidable;
-    }
-    match (facts.stick_time > facts.server_time, stick_changed && server_changed) {
-        (true, false) => stick_wins("its meta.json is newer"),
-        (true, true) => stick_wins("both sides changed, its meta.json is newer"),
-        (false, false) => ServerWins { reason: "the server's meta.json is not older", lost: stick_changed },
-        (false, true) => ServerWins { reason: "both sides changed, the server's meta.json is not older", lost: true },
+    match facts.since {
+        Some(Since { stick: 1.., server: 0 }) => edited_on_the_stick(facts),
+        Some(Since { stick: 0, server: 1.. }) => {
+            ServerWins("changed on the server since the last run, not on the stick")
+        }
+        // The stick is as an earlier run found it or left it, and the server went on since.
+        Some(Since { stick: 0, server: 0 }) => ServerWins("nobody edited the stick"),
+        Some(_) => newer(
+            facts,
+            ["both sides changed, its meta.json is newer", "both sides changed, the server's meta.json is not older"],
+        ),
+        None => newer(facts, ["its meta.json is newer", "the server's meta.json is not older"]),
     }
 }
 
-/// Why a changed stick is not to be trusted, if it is not.
-fn doubt(facts: &Facts, since: &Since) -> Option<&'static str> {
-    if facts.dirty {
-        return Some("the stick changed, but it was not cleanly removed from the PC and may be damaged");
+/// Rule 3. A doubt is lifted by a newer `meta.json`, but only if times can be compared at all.
+fn edited_on_the_stick(facts: &Facts) -> Decision {
+    match facts.doubt {
+        None => StickWins("changed on the stick since the last run, not on the server"),
+        Some(_) if !facts.believed => Undecidable,
+        Some(_) if facts.meta_newer => StickWins("changed on the stick, and its meta.json is newer"),
+        Some(doubt) => Refused(doubt.words()),
     }
-    if facts.unreadable {
-        return Some("the stick changed, but a file on it can't be read");
+}
+
+/// Rule 5.
+fn newer(facts: &Facts, [stick, server]: [&'static str; 2]) -> Decision {
+    match facts.doubt {
+        _ if !facts.believed => Undecidable,
+        _ if facts.stick_time <= facts.server_time => ServerWins(server),
+        None => StickWins(stick),
+        Some(doubt) => Refused(doubt.words()),
     }
-    if since.lost.0 > since.base.0 / 2 || since.lost.1 > since.base.1 / 2 {
-        return Some("more than half of the stick's files or bytes are gone or empty");
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SINCE: Since = Since { stick: 0, server: 0, base: (10, 1000), lost: (0, 0) };
     const FACTS: Facts = Facts {
-        stick: Side::Filled,
-        server: Side::Filled,
-        force: false,
+        stick: Presence::Filled,
+        server: Presence::Filled,
+        consent: false,
         equal: false,
-        since: Some(SINCE),
-        dirty: false,
+        since: None,
+        doubt: None,
         unreadable: false,
         stick_time: 100,
         server_time: 100,
+        meta_newer: false,
         believed: true,
     };
 
-    fn changed(stick: u64, server: u64) -> Option<Since> {
-        Some(Since { stick, server, ..SINCE })
+    fn since(stick: u64, server: u64) -> Facts {
+        Facts { since: Some(Since { stick, server }), ..FACTS }
     }
 
     fn winner(facts: &Facts) -> &'static str {
         match decide(facts) {
             Nothing(_) => "nothing",
-            StickWins { lost: false, .. } => "stick",
-            StickWins { lost: true, .. } => "stick, lost",
-            ServerWins { lost: false, .. } => "server",
-            ServerWins { lost: true, .. } => "server, lost",
+            StickWins(_) => "stick",
+            ServerWins(_) => "server",
             Refused(_) => "refused",
             Undecidable => "undecidable",
         }
@@ -176,8 +179,8 @@ mod tests {
 
     #[test]
     fn rule_1_missing_and_empty() {
-        use Side::{Empty, Filled, Missing};
-        for (stick, server, force, expected) in [
+        use Presence::{Empty, Filled, Missing};
+        for (stick, server, consent, expected) in [
             (Missing, Filled, false, "nothing"),
             (Missing, Filled, true, "nothing"),
             (Empty, Filled, false, "refused"),
@@ -187,51 +190,61 @@ mod tests {
             (Filled, Empty, false, "stick"),
             (Filled, Missing, false, "stick"),
         ] {
-            let facts = Facts { stick, server, force, ..FACTS };
-            assert_eq!(winner(&facts), expected, "{stick:?} {server:?} force={force}");
+            let facts = Facts { stick, server, consent, ..FACTS };
+            assert_eq!(winner(&facts), expected, "{stick:?} {server:?} consent={consent}");
             assert_eq!(winner(&Facts { believed: false, ..facts }), expected, "the clock has no say here");
         }
     }
 
     #[test]
-    fn rule_2_force_and_equality() {
+    fn rule_2_consent_equality_and_what_cant_be_read() {
         assert_eq!(winner(&Facts { equal: true, ..FACTS }), "nothing");
-        assert_eq!(winner(&Facts { force: true, server_time: 200, ..FACTS }), "stick");
-        assert_eq!(winner(&Facts { force: true, since: changed(0, 1), ..FACTS }), "stick, lost");
-        assert_eq!(winner(&Facts { force: true, believed: false, ..FACTS }), "stick");
+        assert_eq!(winner(&Facts { equal: true, consent: true, ..FACTS }), "nothing");
+        for facts in [FACTS, since(1, 1), since(0, 1)] {
+            let consent = Facts { consent: true, server_time: 200, doubt: Some(Doubt::Dirty), ..facts };
+            assert_eq!(winner(&consent), "stick");
+            assert_eq!(winner(&Facts { believed: false, ..consent }), "stick");
+            assert_eq!(winner(&Facts { unreadable: true, stick_time: 300, ..facts }), "refused");
+        }
     }
 
     #[test]
     fn rule_3_a_forgotten_meta_json() {
-        let facts = Facts { since: changed(1, 0), server_time: 200, ..FACTS };
+        let facts = Facts { server_time: 200, ..since(1, 0) };
         assert_eq!(winner(&facts), "stick");
         assert_eq!(winner(&Facts { believed: false, ..facts }), "stick", "no clock needed");
-        let lost = Since { lost: (6, 0), ..changed(6, 0).unwrap() };
-        let bytes = Since { lost: (1, 501), ..changed(1, 0).unwrap() };
-        let half = Since { lost: (5, 500), ..changed(5, 0).unwrap() };
-        for doubtful in [
-            Facts { dirty: true, ..facts },
-            Facts { unreadable: true, ..facts },
-            Facts { since: Some(lost), ..facts },
-            Facts { since: Some(bytes), ..facts },
-        ] {
+        for doubt in [Doubt::Dirty, Doubt::Halved] {
+            let doubtful = Facts { doubt: Some(doubt), ..facts };
             assert_eq!(winner(&doubtful), "refused");
-            assert_eq!(winner(&Facts { stick_time: 300, ..doubtful }), "stick");
-            assert_eq!(winner(&Facts { believed: false, ..doubtful }), "undecidable");
+            assert_eq!(winner(&Facts { stick_time: 300, ..doubtful }), "refused", "a time that nobody wrote");
+            assert_eq!(winner(&Facts { meta_newer: true, ..doubtful }), "stick");
+            assert_eq!(winner(&Facts { meta_newer: true, believed: false, ..doubtful }), "undecidable");
         }
-        assert_eq!(winner(&Facts { since: Some(half), ..facts }), "stick", "exactly half is not more than half");
     }
 
     #[test]
-    fn rule_4_the_newer_meta_json() {
-        for since in [None, changed(0, 0), changed(0, 3)] {
-            let lost = if since == changed(0, 3) { "stick, lost" } else { "stick" };
-            assert_eq!(winner(&Facts { since, stick_time: 101, ..FACTS }), lost);
-            assert_eq!(winner(&Facts { since, ..FACTS }), "server", "a tie is the server's");
-            assert_eq!(winner(&Facts { since, believed: false, ..FACTS }), "undecidable");
+    fn rule_4_a_stick_that_nobody_edited_never_wins() {
+        for facts in [since(0, 1), since(0, 0)] {
+            for stick_time in [0, 300] {
+                for doubt in [None, Some(Doubt::Dirty)] {
+                    let facts = Facts { stick_time, doubt, ..facts };
+                    assert_eq!(winner(&facts), "server");
+                    assert_eq!(winner(&Facts { believed: false, ..facts }), "server", "no clock needed");
+                }
+            }
         }
-        let both = Facts { since: changed(1, 1), ..FACTS };
-        assert_eq!(winner(&both), "server, lost");
-        assert_eq!(winner(&Facts { stick_time: 101, ..both }), "stick, lost");
+    }
+
+    #[test]
+    fn rule_5_the_newer_meta_json() {
+        for facts in [FACTS, since(1, 1)] {
+            assert_eq!(winner(&facts), "server", "a tie is the server's");
+            let newer = Facts { stick_time: 101, ..facts };
+            assert_eq!(winner(&newer), "stick");
+            assert_eq!(winner(&Facts { believed: false, ..newer }), "undecidable");
+            let doubtful = Facts { doubt: Some(Doubt::Halved), meta_newer: true, ..newer };
+            assert_eq!(winner(&doubtful), "refused", "no time lifts a doubt here");
+            assert_eq!(winner(&Facts { stick_time: 99, ..doubtful }), "server");
+        }
     }
 }

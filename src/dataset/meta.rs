@@ -1,17 +1,24 @@
 //! `meta.json`: when a dataset was last changed, and what stands in for it where it can't be read (SPEC 6).
 
+mod object;
+
 use std::io::Read;
 
-use serde_json::{Map, Value};
+use log::warn;
+use object::Object;
+use serde_json::Value;
 
+use super::Dataset;
 use crate::clock::{Belief, parse_rfc3339};
 use crate::error::{Error, Result};
-use crate::os::dir::Dir;
+use crate::os::dir::{Dir, Entry, Kind};
 
 /// Its name in a dataset's directory.
 pub const NAME: &[u8] = b"meta.json";
 /// More than this is no meta.json of ours.
 const MAX_SIZE: u64 = 64 * 1024;
+/// The key of its time.
+const TIME: &str = "updated_at";
 
 /// What a dataset's `meta.json` says.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +27,8 @@ pub struct Meta {
     pub claimed: Option<i64>,
     /// When the file itself was last changed, unix seconds; none if there is no such file.
     pub mtime: Option<i64>,
-    /// All its keys.
-    pub keys: Map<String, Value>,
+    /// The file as it stands: what else people and programs keep in it is not ours to change.
+    pub bytes: Vec<u8>,
 }
 
 impl Meta {
@@ -41,8 +48,7 @@ impl Meta {
         if bytes.len() as u64 > MAX_SIZE {
             return Ok(Meta { mtime, ..Meta::default() });
         }
-        let keys = parse(&bytes).unwrap_or_default();
-        Ok(Meta { claimed: keys.get("updated_at").and_then(seconds), mtime, keys })
+        Ok(Meta { claimed: claimed(&bytes), mtime, bytes })
     }
 
     /// The dataset's time: `updated_at`, else the file's own time, else (no file) that of the newest of the dataset's
@@ -52,14 +58,37 @@ impl Meta {
         [self.claimed, Some(stand_in)].into_iter().flatten().find(|time| belief.plausible(*time)).unwrap_or(0)
     }
 
-    /// The file's content with another time, its other keys kept.
-    pub fn with_time(&self, time: i64) -> Vec<u8> {
-        let mut keys = self.keys.clone();
-        keys.insert("updated_at".to_owned(), Value::from(time));
-        let mut content = Value::Object(keys).to_string().into_bytes();
-        content.push(b'\n');
-        content
+    /// Whether it is a JSON object, which keeps all else that is in it.
+    pub fn is_object(&self) -> bool {
+        Object::find(&self.bytes, TIME).is_some()
     }
+
+    /// The file's content with another time and nothing else changed; of what is no JSON object nothing is kept.
+    pub fn with_time(&self, time: i64) -> Vec<u8> {
+        match Object::find(&self.bytes, TIME) {
+            Some(object) => object.with(&self.bytes, TIME, &time.to_string()),
+            None => format!("{{\"{TIME}\": {time}}}\n").into_bytes(),
+        }
+    }
+}
+
+/// Gives a directory called `meta.json` another name: it can hold people's files, and no `meta.json` can be written beside it.
+///
+/// # Errors
+/// `Io`.
+pub fn make_way(dir: &Dir, dataset: Dataset, place: &str) -> Result<()> {
+    if !matches!(dir.look(NAME)?, Some(Entry { kind: Kind::Dir, .. })) || dir.remove_dir(NAME)? {
+        return Ok(());
+    }
+    for number in 1..100 {
+        let name = format!("meta.json-{number}");
+        if dir.look(name.as_bytes())?.is_none() {
+            dir.rename_new(NAME, dir, name.as_bytes())?;
+            warn!("{}: on {place} a directory was called meta.json; it is called {name} now", dataset.name());
+            return dir.sync();
+        }
+    }
+    Ok(())
 }
 
 /// A dataset's `meta.json` as it stands, if it is a file of a size that it may have.
@@ -75,14 +104,14 @@ pub fn bytes(dir: &Dir) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes).filter(|_| entry.size <= MAX_SIZE))
 }
 
-/// The keys of a `meta.json`; Windows' Notepad may have put a byte order mark in front.
-pub fn parse(bytes: &[u8]) -> Option<Map<String, Value>> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_json::from_slice(bytes).ok()
+/// The `updated_at` of a `meta.json`, if it can be read; the last one where there are several, as parsers have it.
+pub fn claimed(bytes: &[u8]) -> Option<i64> {
+    let value = Object::find(bytes, TIME)?.values.pop()?;
+    seconds(&serde_json::from_slice(bytes.get(value)?).ok()?)
 }
 
 /// Unix seconds of an `updated_at`: a number, or a number or RFC 3339 time as text.
-pub fn seconds(value: &Value) -> Option<i64> {
+fn seconds(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(whole)),
         Value::String(text) => {
@@ -104,21 +133,17 @@ mod tests {
 
     const BELIEF: Belief = Belief { now: 1_790_000_000, newest: 0, believed: true };
 
-    fn read(text: &str) -> Option<i64> {
-        parse(text.as_bytes()).as_ref().and_then(|keys| keys.get("updated_at")).and_then(seconds)
-    }
-
     #[test]
     fn forms_of_a_time() {
-        assert_eq!(read(r#"{"updated_at": 1700000000}"#), Some(1_700_000_000));
-        assert_eq!(read(r#"{"updated_at": 1700000000.9}"#), Some(1_700_000_000));
-        assert_eq!(read(r#"{"updated_at": "1700000000"}"#), Some(1_700_000_000));
-        assert_eq!(read(r#"{"updated_at": "2023-11-14T22:13:20Z"}"#), Some(1_700_000_000));
-        assert_eq!(read("\u{feff}{\"updated_at\": 5}"), Some(5));
+        assert_eq!(claimed(br#"{"updated_at": 1700000000}"#), Some(1_700_000_000));
+        assert_eq!(claimed(br#"{"updated_at": 1700000000.9}"#), Some(1_700_000_000));
+        assert_eq!(claimed(br#"{"updated_at": "1700000000"}"#), Some(1_700_000_000));
+        assert_eq!(claimed(br#"{"updated_at": "2023-11-14T22:13:20Z"}"#), Some(1_700_000_000));
+        assert_eq!(claimed("\u{feff}{\"updated_at\": 5}".as_bytes()), Some(5));
         for bad in
             [r#"{"updated_at": "2023-11-14"}"#, r#"{"updated_at": 1e308}"#, r#"{"updated_at": "NaN"}"#, "{}", "", "[1]"]
         {
-            assert_eq!(read(bad), None, "{bad}");
+            assert_eq!(claimed(bad.as_bytes()), None, "{bad}");
         }
     }
 
@@ -135,8 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn other_keys_stay() {
-        let meta = Meta { keys: parse(br#"{"note": "x", "updated_at": 5}"#).unwrap(), ..Meta::default() };
-        assert_eq!(meta.with_time(7), b"{\"note\":\"x\",\"updated_at\":7}\n");
+    fn another_time_leaves_the_rest() {
+        let with_time = |bytes: &[u8]| {
+            let meta = Meta { bytes: bytes.to_vec(), ..Meta::default() };
+            String::from_utf8(meta.with_time(7)).unwrap()
+        };
+        assert_eq!(
+            with_time(br#"{"note": "x", "rev": 1.10, "updated_at": "5" }"#),
+            r#"{"note": "x", "rev": 1.10, "updated_at": 7 }"#
+        );
+        for nothing in [&b""[..], b"[1]", b"{", b"\xff\xfe{\0}\0"] {
+            assert_eq!(with_time(nothing), "{\"updated_at\": 7}\n");
+        }
     }
 }

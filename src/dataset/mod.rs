@@ -1,17 +1,21 @@
 //! The two datasets, `master/` and `docviewer/`: what is known of both sides, who wins, and how the winner replaces
 //! the other (SPEC 6).
 
-pub mod base;
 pub mod decide;
-pub mod dirt;
-pub mod history;
 pub mod meta;
+mod moved;
+pub mod places;
 pub mod publish;
 pub mod receive;
 pub mod room;
 pub mod server;
 pub mod stage;
+pub mod stick_state;
+pub mod strip;
 pub mod survey;
+pub mod taken;
+pub mod terminal;
+pub mod undo;
 pub mod writeback;
 
 /// One of the datasets.

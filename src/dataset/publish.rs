@@ -1,26 +1,34 @@
-//! Builds a copy of the stick's dataset on the server, inside its `undo/` place, and exchanges it with the live one.
+//! Builds the stick's dataset on the server, inside its `undo/` place, and exchanges it with the live one.
 //!
 //! What a crash leaves, step by step: while building, a directory in `undo/` whose `.json` says that it is not done
-//! (the next run removes it); after the exchange, the new dataset live and the old one in its undo place (the next run
-//! notes that it is done). At no instant is the live dataset missing or mixed.
+//! (the next run removes it); after the exchange, the new dataset live and the old one in its undo place (the next run takes out of that
+//! what was not replaced, and notes that it is done). At no instant is the live dataset missing or mixed.
 
-use log::info;
+use std::collections::HashMap;
+use std::fs::File;
+
+use log::{info, warn};
 
 use super::Dataset;
-use super::history::{Place, meta_temp};
 use super::meta::{self, Meta};
 use super::server::Server;
-use super::survey::{fingerprint, look_of};
+use super::stick_state::push;
+use super::strip;
+use super::survey::{Lost, fingerprint, look_of};
+use super::undo::{List, Place, meta_temp};
 use crate::error::{Error, Result};
 use crate::os::atomic;
+use crate::os::attributes;
 use crate::os::dir::{Dir, Entry, Kind};
-use crate::os::flow::EarlyFlush;
 use crate::os::progress::Progress;
+use crate::text::Shown;
 use crate::tree::copy::{self, Copied, Ownership};
-use crate::tree::manifest::Listed;
+use crate::tree::droppings::is_dropping;
+use crate::tree::manifest::{Listed, Writer};
+use crate::tree::replicate::{Pair, Policy, Take, replicate};
 use crate::tree::same::{Limits, Same, same};
 use crate::tree::stream::Stream;
-use crate::tree::walk::{Step, Walk};
+use crate::tree::walk::Walk;
 
 /// What arrives on the server brings no owner, no setuid and no executable bit (SPEC 6).
 pub fn server_ownership(owner: (u32, u32)) -> Ownership {
@@ -33,14 +41,26 @@ pub struct Compare<'a> {
     pub limits: Limits,
     /// `--checksum`.
     pub checksum: bool,
-    /// The last common state, whose hashes need not be computed again.
+    /// The common state, whose hashes need not be computed again.
     pub base: Option<&'a mut Stream>,
+    /// Files that are not the same, whatever their size and time say.
+    pub rotten: Option<&'a HashMap<Vec<u8>, u64>>,
 }
 
-impl Compare<'_> {
+impl<'a> Compare<'a> {
+    /// By size and time alone, or with `checksum` by contents.
+    pub fn plain(limits: Limits, checksum: bool) -> Compare<'a> {
+        Compare { limits, checksum, base: None, rotten: None }
+    }
+
+    /// With what is known of contents.
+    pub fn with(limits: Limits, checksum: bool, base: Option<&'a mut Stream>) -> Compare<'a> {
+        Compare { base, ..Compare::plain(limits, checksum) }
+    }
+
     /// The same once more, for a first part of the work that ends before the rest begins.
     pub fn again(&mut self) -> Compare<'_> {
-        Compare { limits: self.limits, checksum: self.checksum, base: self.base.as_deref_mut() }
+        Compare { limits: self.limits, checksum: self.checksum, base: self.base.as_deref_mut(), rotten: self.rotten }
     }
 
     /// Whether the two files of a step are the same, as the survey saw it.
@@ -51,6 +71,9 @@ impl Compare<'_> {
         if same((left.size, left.mtime), (right.size, right.mtime), self.limits) != Same::Yes {
             return Ok(false);
         }
+        if self.rotten.is_some_and(|rotten| rotten.contains_key(walk.path())) {
+            return Ok(false);
+        }
         match (walk.left(), walk.right()) {
             (Some(left), Some(right)) if self.checksum => {
                 Ok(copy::hash(left, walk.name())? == copy::hash(right, walk.name())?)
@@ -59,7 +82,7 @@ impl Compare<'_> {
         }
     }
 
-    /// The hash that the last common state has of a file, if it is still that file by size and time.
+    /// The hash that the common state has of a file, if it is still that file by size and time.
     ///
     /// # Errors
     /// `Unreadable`.
@@ -73,10 +96,24 @@ impl Compare<'_> {
         let unchanged = same((head.size, head.mtime), (entry.size, entry.mtime), self.limits) == Same::Yes;
         Ok(if unchanged && !self.checksum { head.sha256 } else { None })
     }
-}
 
-impl Compare<'_> {
-    /// The hash of a step's left file, from the last common state or by reading it.
+    /// Whether a file has the size and time that the common state says, and another content than that: an edit that nobody could see.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn is_hidden_edit(&mut self, path: &[u8], entry: &Entry, sha256: [u8; 32]) -> Result<bool> {
+        // With `--checksum` everybody could: the survey has counted it.
+        if self.checksum {
+            return Ok(false);
+        }
+        let Some(head) = self.base.as_mut().map(|base| base.find(path)).transpose()?.flatten() else {
+            return Ok(false);
+        };
+        let unchanged = same((head.size, head.mtime), (entry.size, entry.mtime), self.limits) == Same::Yes;
+        Ok(unchanged && head.sha256.is_some_and(|listed| listed != sha256))
+    }
+
+    /// The hash of a step's left file, from the common state or by reading it.
     ///
     /// # Errors
     /// `Unreadable`, `Interrupted`.
@@ -89,98 +126,287 @@ impl Compare<'_> {
     }
 }
 
-/// Is told a file at a time.
-pub type Each<'a> = &'a mut dyn FnMut(&Listed) -> Result<()>;
+/// The three lists of a place whose dataset is about to be exchanged.
+pub struct Lists<'a> {
+    place: &'a Place,
+    brought: Writer<File>,
+    replaced: Writer<File>,
+    before: Writer<File>,
+    added: Vec<String>,
+    /// What is replaced and was edited behind its size and time.
+    hidden: Lost,
+}
 
-/// Copies the dataset of the stick (or one that is kept) into the empty directory `to`; `each` is told every file as it
-/// is on the stick.
-/// Files that the server's live dataset already has are linked, not copied. `meta.json` is not copied.
+/// What the lists have told by their end.
+pub struct Listing {
+    /// The first names of what comes new.
+    pub added: Vec<String>,
+    /// What was replaced and had been edited behind its size and time.
+    pub hidden: Lost,
+}
+
+/// So many files that come new are named in a run's record; the list beside it has all.
+const ADDED: usize = 1000;
+
+impl<'a> Lists<'a> {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn start(place: &'a Place) -> Result<Lists<'a>> {
+        let start = |list| place.start_list(list);
+        Ok(Lists {
+            place,
+            brought: start(List::Brought)?,
+            replaced: start(List::Replaced)?,
+            before: start(List::Before)?,
+            added: Vec::new(),
+            hidden: Lost::default(),
+        })
+    }
+
+    /// Notes what becomes of a file of the loser (`right`) and what takes its place.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn note(&mut self, path: &[u8], right: Option<Entry>, took: Take, copied: Option<Copied>) -> Result<()> {
+        let run = self.place.run();
+        let listed =
+            |entry: Entry, sha256| Listed { path: path.to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
+        if let Some(right) = right {
+            push(&mut self.before, &listed(right, None), run)?;
+            if took != Take::LinkRight {
+                push(&mut self.replaced, &listed(right, None), run)?;
+            }
+        }
+        if right.is_none() && copied.is_some() {
+            self.note_added(path);
+        }
+        match copied {
+            Some(copied) if took == Take::CopyLeft => {
+                push(&mut self.brought, &listed(copied.entry, Some(copied.sha256)), run)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn note_added(&mut self, path: &[u8]) {
+        if self.added.len() < ADDED {
+            self.added.push(Shown(path).to_string());
+        }
+    }
+
+    /// Notes what is about to take the loser's place; `new`: there is nothing of that name.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn bring(&mut self, path: &[u8], entry: Option<Entry>, new: bool) -> Result<()> {
+        let Some(Entry { size, mtime, .. }) = entry else { return Ok(()) };
+        if new {
+            self.note_added(path);
+        }
+        push(&mut self.brought, &Listed { path: path.to_vec(), size, mtime, sha256: None }, self.place.run())
+    }
+
+    /// Notes a file that was copied into the directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn keep(&mut self, path: &[u8], copied: Copied) -> Result<()> {
+        let Entry { size, mtime, .. } = copied.entry;
+        let listed = Listed { path: path.to_vec(), size, mtime, sha256: Some(copied.sha256) };
+        push(&mut self.replaced, &listed, self.place.run())
+    }
+
+    /// Ends them; the flush of all that was built makes them durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn end(self) -> Result<Listing> {
+        for list in [self.brought, self.replaced, self.before] {
+            self.place.end_list(list, false)?;
+        }
+        Ok(Listing { added: self.added, hidden: self.hidden })
+    }
+}
+
+/// The stick's files come in; what the live dataset has already is linked.
+struct TakeIn<'a, 'b> {
+    compare: Compare<'a>,
+    lists: &'a mut Lists<'b>,
+    /// Is told each file as it is on the stick.
+    on_stick: &'a mut Writer<File>,
+}
+
+impl Policy for TakeIn<'_, '_> {
+    fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
+        Ok(match (pair.left, pair.right) {
+            (Some(left), Some(right)) if self.compare.same(walk, &left, &right)? => Take::LinkRight,
+            (Some(_), _) => Take::CopyLeft,
+            (None, _) => Take::Nothing,
+        })
+    }
+
+    fn placed(&mut self, walk: &Walk, pair: Pair, took: Take, copied: Option<Copied>) -> Result<()> {
+        self.lists.note(walk.path(), pair.right, took, copied)?;
+        if let (Some(right), Some(live)) = (pair.right.filter(|_| took != Take::LinkRight), walk.right()) {
+            let sha256 = copy::hash(live, walk.name())?;
+            if self.compare.is_hidden_edit(walk.path(), &right, sha256)? {
+                self.lists.hidden.add(walk.path());
+            }
+        }
+        let Some(left) = pair.left else { return Ok(()) };
+        let read = copied.filter(|_| took == Take::CopyLeft);
+        // Another size than the walk saw: it was being written to when the walk met it; what was copied counts.
+        let size = read.map_or(left.size, |copied| copied.entry.size);
+        let sha256 = match read {
+            Some(copied) => copied.sha256,
+            None => match (self.compare.known_hash(walk.path(), &left)?, walk.right()) {
+                (Some(sha256), _) => sha256,
+                (None, Some(live)) => copy::hash(live, walk.name())?,
+                (None, None) => return Ok(()),
+            },
+        };
+        let listed = Listed { path: walk.path().to_vec(), size, mtime: left.mtime, sha256: Some(sha256) };
+        push(self.on_stick, &listed, self.lists.place.run())
+    }
+
+    fn keeps_empty(&mut self, walk: &Walk, left: Option<Entry>, _: Option<Entry>) -> bool {
+        left.is_some() || holds_odd_things(walk)
+    }
+
+    fn finish_dir(&mut self, live: Option<&Dir>, made: &Dir) -> Result<()> {
+        live.map_or(Ok(()), |live| carry_over(live, made))
+    }
+}
+
+/// Builds the stick's dataset in the empty directory `to`. `meta.json` is left out.
 ///
 /// # Errors
-/// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`; those of `each`.
-pub fn build(
-    stick: &Dir,
-    live: Option<&Dir>,
+/// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`.
+pub fn take_in(
+    (stick, live): (&Dir, Option<&Dir>),
     to: &Dir,
     owned: Ownership,
-    mut compare: Compare<'_>,
-    mut each: Option<Each<'_>>,
+    compare: Compare<'_>,
+    (lists, on_stick): (&mut Lists<'_>, &mut Writer<File>),
     progress: &mut Progress,
 ) -> Result<()> {
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
-    let mut walk = Walk::new(Some(stick), live)?.side_by_side();
-    let mut targets = vec![Some(to.again()?)];
-    let mut early = EarlyFlush::new(to).map_err(|error| to.not_flushed(error))?;
-    while let Some(step) = walk.step()? {
-        let target = targets.last().and_then(Option::as_ref);
-        match (step, target) {
-            (Step::Enter { left: Some(_), .. }, Some(target)) => {
-                let made = target.make(walk.name(), owned.dir_mode)?;
-                made.set_owner_mode(owned.owner, owned.dir_mode)?;
-                targets.push(Some(made));
+    let mut policy = TakeIn { compare, lists, on_stick };
+    replicate((Some(stick), live), to, owned, meta::NAME, &mut policy, progress)
+}
+
+/// What the stick (left) has otherwise than its new state (right) is copied.
+struct Keep<'a, 'b> {
+    compare: Compare<'a>,
+    lists: &'a mut Lists<'b>,
+    /// Is told each file of the stick.
+    on_stick: &'a mut Writer<File>,
+}
+
+impl Policy for Keep<'_, '_> {
+    fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
+        Ok(match (pair.left, pair.right) {
+            (Some(left), Some(right)) if self.compare.same(walk, &left, &right)? => Take::Nothing,
+            (Some(_), _) => Take::CopyLeft,
+            (None, _) => Take::Nothing,
+        })
+    }
+
+    fn placed(&mut self, walk: &Walk, pair: Pair, took: Take, copied: Option<Copied>) -> Result<()> {
+        let run = self.lists.place.run();
+        let listed =
+            |entry: Entry, sha256| Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
+        if let Some(left) = pair.left {
+            let sha256 = match copied {
+                Some(copied) => Some(copied.sha256),
+                None => self.compare.known_hash(walk.path(), &left)?,
+            };
+            push(self.on_stick, &listed(left, sha256), run)?;
+        }
+        if let (Some(copied), Some(left)) = (copied, pair.left) {
+            self.lists.keep(walk.path(), copied)?;
+            if self.compare.is_hidden_edit(walk.path(), &left, copied.sha256)? {
+                self.lists.hidden.add(walk.path());
             }
-            (Step::Enter { .. }, _) => targets.push(None),
-            (Step::Leave, _) => drop(targets.pop()),
-            (Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right }, Some(target))
-                if walk.path() != meta::NAME =>
-            {
-                let right = right.filter(|right| right.kind == Kind::File);
-                let placed = place_file(&mut walk, left, right, target, owned, &compare, progress)?;
-                early.wrote(placed.map_or(0, |copied| copied.entry.size)).map_err(|error| to.not_flushed(error))?;
-                if let Some(each) = &mut each {
-                    each(&listed(&walk, left, placed, &mut compare)?)?;
-                }
-            }
+        }
+        let brings = took == Take::CopyLeft || pair.left.is_none();
+        self.lists.bring(walk.path(), pair.right.filter(|_| brings), pair.left.is_none())
+    }
+
+    /// Only directories that the stick is about to lose.
+    fn keeps_empty(&mut self, _: &Walk, left: Option<Entry>, right: Option<Entry>) -> bool {
+        left.is_some() && right.is_none()
+    }
+}
+
+/// Copies what the stick is about to lose into the empty directory `to`. `meta.json` is left out.
+///
+/// # Errors
+/// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`.
+pub fn keep_replaced(
+    (stick, source): (&Dir, &Dir),
+    to: &Dir,
+    owned: Ownership,
+    compare: Compare<'_>,
+    (lists, on_stick): (&mut Lists<'_>, &mut Writer<File>),
+    progress: &mut Progress,
+) -> Result<()> {
+    let mut policy = Keep { compare, lists, on_stick };
+    replicate((Some(stick), Some(source)), to, owned, meta::NAME, &mut policy, progress)
+}
+
+/// Gives a new directory what the live one has beside files: its mode, owner, ACL and attributes, links and other odd things, droppings.
+///
+/// # Errors
+/// `Io`.
+pub fn carry_over(live: &Dir, made: &Dir) -> Result<()> {
+    attributes::copy(live, made).map_err(|error| Error::io("set the attributes of", made.path(), error))?;
+    for name in live.names()?.iter() {
+        match live.look(name)? {
+            Some(entry) if is_dropping(name) || matches!(entry.kind, Kind::Other(_)) => carry(live, name, entry, made)?,
             _ => {}
         }
     }
-    early.end().map_err(|error| to.not_flushed(error))
+    Ok(())
 }
 
-/// Links or copies one file. `None`: it was linked.
-fn place_file(
-    walk: &mut Walk,
-    left: Entry,
-    right: Option<Entry>,
-    target: &Dir,
-    owned: Ownership,
-    compare: &Compare<'_>,
-    progress: &mut Progress,
-) -> Result<Option<Copied>> {
-    if let (Some(right), Some(live)) = (right, walk.right())
-        && compare.same(walk, &left, &right)?
-        && live.link(walk.name(), target, walk.name())?
-    {
-        return Ok(None);
+/// Whether the live directory that a walk is leaving has something beside files and directories: that stays in its place, and so does the directory.
+pub fn holds_odd_things(walk: &Walk) -> bool {
+    let Some(Ok(Some(dir))) = walk.right().map(|above| above.sub(walk.name())) else { return false };
+    let Ok(names) = dir.names() else { return false };
+    let is_odd =
+        |name: &[u8]| is_dropping(name) || matches!(dir.look(name), Ok(Some(Entry { kind: Kind::Other(_), .. })));
+    names.iter().any(is_odd)
+}
+
+/// What has taken its name in the new directory is in its way: then it goes where what is replaced goes.
+fn carry(live: &Dir, name: &[u8], entry: Entry, made: &Dir) -> Result<()> {
+    if made.look(name)?.is_some() {
+        return Ok(());
     }
-    walk.read_ahead();
-    let name = walk.name();
-    let Some(stick) = walk.left() else {
-        return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
-    };
-    copy::copy(stick, name, target, name, owned, progress).map(Some)
-}
-
-/// How a file that was copied, or else linked, is listed.
-fn listed(walk: &Walk, left: Entry, copied: Option<Copied>, compare: &mut Compare<'_>) -> Result<Listed> {
-    // Another size than the walk saw: it was being written to when the walk met it; what was copied counts.
-    let size = copied.map_or(left.size, |copied| copied.entry.size);
-    let sha256 = match (copied, compare.known_hash(walk.path(), &left)?, walk.right()) {
-        (Some(copied), ..) => Some(copied.sha256),
-        (None, Some(sha256), _) => Some(sha256),
-        (None, None, Some(live)) => Some(copy::hash(live, walk.name())?),
-        (None, None, None) => None,
-    };
-    Ok(Listed { path: walk.path().to_vec(), size, mtime: left.mtime, sha256 })
+    if entry.kind != Kind::Dir {
+        return live.link(name, made, name).map(drop);
+    }
+    let Some(from) = live.sub(name)? else { return Ok(()) };
+    let to = made.make(name, 0o755)?;
+    attributes::copy(&from, &to).map_err(|error| Error::io("set the attributes of", to.path(), error))?;
+    for inner in from.names()?.iter() {
+        if let Some(entry) = from.look(inner)? {
+            carry(&from, inner, entry, &to)?;
+        }
+    }
+    Ok(())
 }
 
 /// What came of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Exchanged {
-    /// The new dataset is live, the old one in its undo place.
+    /// The new dataset is live, and its undo place keeps what was replaced.
     Done,
-    /// The old one had been edited since it was looked at; it is live again.
-    Edited,
+    /// The old one had been edited since it was looked at; it is live again. What was saved into the new one while that was live.
+    Edited(Lost),
 }
 
 /// Exchanges the dataset that was built in `place` with the live one, durably, and looks once more whether the live
@@ -212,8 +438,20 @@ pub fn exchange(server: &Server, dataset: Dataset, place: &mut Place, print: u64
         parent.sync()?;
         place.run().sync()?;
         info!("{}: edited on the server meanwhile: exchanged back", dataset.name());
-        return Ok(Exchanged::Edited);
+        let saved = strip::keep_saved(place, Some(old))?;
+        if saved.files > 0 {
+            warn!(
+                "{}: {} file(s) that a program saved meanwhile are kept in undo/{}",
+                dataset.name(),
+                saved.files,
+                place.when()
+            );
+            place.part.done = true;
+            place.save()?;
+        }
+        return Ok(Exchanged::Edited(saved));
     }
+    strip::strip(place, &new)?;
     Ok(Exchanged::Done)
 }
 

@@ -1,12 +1,10 @@
 //! Whether what is to be written fits, before the first byte (SPEC 6, 8).
 
-use log::warn;
-
 use super::Dataset;
-use super::history;
 use super::receive::Need;
 use super::server::Server;
 use super::survey::{Change, Survey};
+use super::undo::{self, Needed};
 use super::writeback::{ALL, BATCH_BYTES, Order};
 use crate::clock::Belief;
 use crate::error::{Error, Result};
@@ -15,57 +13,116 @@ use crate::tree::same::Limits;
 
 /// What a manifest needs for a file, with a path of usual length.
 const LIST_BYTES: u64 = 300;
+/// Files that a run makes beside data: lists, records, the run's directory.
+const SPARE_INODES: u64 = 32;
 /// Left over for logs, records and directories.
 const MARGIN: u64 = 1024 * 1024;
+/// The same in inodes.
+const MARGIN_INODES: u64 = 8;
 
-/// Makes sure that the server has room for the stick's files, removing old undo runs if only these are in the way
-/// (not in a dry run), but never the run `spare`.
+/// What a run is about to put on the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Files that are made.
+    pub files: u64,
+    /// Directories that are made.
+    pub dirs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that are listed.
+    pub listed: u64,
+}
+
+impl Load {
+    /// A new generation of the server's dataset, from the stick.
+    pub fn taking_in(found: &Survey) -> Load {
+        let change = &found.to_server;
+        let listed = found.stick_files.saturating_add(found.server_files).saturating_mul(4);
+        Load { files: change.files, dirs: change.dirs, bytes: change.bytes, listed }
+    }
+
+    /// What the stick has otherwise, to be kept in `undo/`.
+    pub fn keeping(found: &Survey) -> Load {
+        Load { files: found.to_server.files, dirs: found.to_server.dirs, ..Load::taking_in(found) }
+    }
+}
+
+/// Makes sure that the server has room, removing old undo runs if only these are in the way (not in a dry run), but never the run `spare`.
 ///
 /// # Errors
-/// `Failed` with the needed and the free bytes.
+/// `Failed` with the needed and the free bytes or inodes; then nothing was removed.
 pub fn on_server(
     server: &Server,
     dataset: Dataset,
-    found: &Survey,
+    load: Load,
     belief: &Belief,
     dry_run: bool,
     spare: Option<u64>,
 ) -> Result<()> {
     let (parent, _) = server.place(dataset);
-    let unit = parent.room()?.f_frsize.max(1);
-    let change = &found.to_server;
-    let blocks = change.files.saturating_add(change.dirs).saturating_mul(unit);
-    let lists = found.stick_files.saturating_add(found.server_files).saturating_mul(LIST_BYTES);
-    let needed = change.bytes.saturating_add(blocks).saturating_add(lists).saturating_add(MARGIN);
-    if needed > free(parent)? && !dry_run {
-        warn!("{}: not enough room: old undo runs are removed", dataset.name());
-        history::prune(&server.undo()?, dataset, belief, true, spare)?;
-    }
+    let room = parent.room()?;
+    let blocks = load.files.saturating_add(load.dirs).saturating_mul(room.f_frsize.max(1));
+    let lists = load.listed.saturating_mul(LIST_BYTES);
+    let bytes = load.bytes.saturating_add(blocks).saturating_add(lists).saturating_add(MARGIN);
+    let inodes = load.files.saturating_add(load.dirs).saturating_add(SPARE_INODES);
     let free = free(parent)?;
-    if needed > free { Err(too_little("the server", dataset, needed, free)) } else { Ok(()) }
+    // A filesystem that makes them as it goes has no number of them.
+    let free_inodes = if room.f_files == 0 { u64::MAX } else { room.f_favail };
+    let missing = Needed { bytes: bytes.saturating_sub(free), inodes: inodes.saturating_sub(free_inodes) };
+    if missing.bytes == 0 && missing.inodes == 0 {
+        return Ok(());
+    }
+    if let Some(undo) = server.undo_if_there()?
+        && undo::prune_for(&undo, dataset, belief, missing, spare, dry_run)?
+    {
+        return Ok(());
+    }
+    if missing.bytes > 0 {
+        Err(too_little("the server", dataset, bytes, free))
+    } else {
+        Err(too_few("the server", dataset, inodes, free_inodes))
+    }
 }
 
-/// Makes sure that a terminal has room for a new generation beside its present one.
+/// Makes sure that a terminal has room for new generations of its datasets beside the present ones, all of them at once.
 ///
 /// # Errors
-/// `Failed` with the needed and the free bytes.
-pub fn on_terminal(dir: &Dir, dataset: Dataset, need: &Need) -> Result<()> {
-    let unit = dir.room()?.f_frsize.max(1);
-    let blocks = need.files.saturating_add(need.dirs).saturating_mul(unit);
-    let needed = need.bytes.saturating_add(blocks).saturating_add(MARGIN);
+/// `Failed` with what is needed and what is free, bytes or inodes.
+pub fn on_terminal(dir: &Dir, needs: &[Need]) -> Result<()> {
+    let room = dir.room()?;
+    let sum = |of: fn(&Need) -> u64| needs.iter().map(of).fold(0, u64::saturating_add);
+    let inodes = sum(|need| need.files.saturating_add(need.dirs)).saturating_add(MARGIN_INODES);
+    let needed =
+        inodes.saturating_mul(room.f_frsize.max(1)).saturating_add(sum(|need| need.bytes)).saturating_add(MARGIN);
     let free = free(dir)?;
-    if needed > free { Err(too_little("the terminal", dataset, needed, free)) } else { Ok(()) }
+    // Btrfs makes inodes as they are needed and says 0.
+    let (what, needed, free) = match (needed > free, room.f_files > 0 && inodes > room.f_favail) {
+        (true, _) => ("bytes", needed, free),
+        (_, true) => ("inodes", inodes, room.f_favail),
+        _ => return Ok(()),
+    };
+    Err(Error::Failed {
+        why: format!("not enough room on the terminal: {needed} {what} needed, {free} {what} free"),
+        next: "make room there and run it again; nothing was changed",
+    })
 }
 
-/// Finds an order in which the server's files fit on the stick.
+/// Finds an order in which the server's files fit on the stick. `reserved`: bytes that the other dataset will take.
 ///
 /// # Errors
 /// `Failed` with the needed and the free bytes.
-pub fn on_stick(stick: &Dir, dataset: Dataset, change: &Change, limits: Limits) -> Result<Order> {
-    let unit = stick.room()?.f_frsize.max(1);
-    let free = free(stick)?;
+pub fn on_stick(stick: &Dir, dataset: Dataset, change: &Change, limits: Limits, reserved: u64) -> Result<Order> {
+    let room = stick.room()?;
+    let unit = room.f_frsize.max(1);
+    let all_free = free(stick)?;
+    let free = all_free.saturating_sub(reserved);
     let mut needed = 0;
     let fold = limits.windows_names;
+    let inodes = change.files.saturating_sub(change.replaced).saturating_add(change.dirs);
+    // FAT has no number of them.
+    if room.f_files > 0 && inodes > room.f_favail.saturating_add(change.deleted) {
+        return Err(too_few("the stick", dataset, inodes, room.f_favail));
+    }
     for (delete_first, batch, clear) in
         [(fold, ALL, false), (fold, BATCH_BYTES, false), (true, BATCH_BYTES, false), (true, 0, false), (true, 0, true)]
     {
@@ -77,7 +134,16 @@ pub fn on_stick(stick: &Dir, dataset: Dataset, change: &Change, limits: Limits) 
             return Ok(order);
         }
     }
-    Err(too_little("the stick", dataset, needed, free.saturating_add(change.freed)))
+    Err(too_little("the stick", dataset, needed.saturating_add(reserved), all_free.saturating_add(change.freed)))
+}
+
+/// What a dataset takes on the stick beyond what it has there, bytes.
+///
+/// # Errors
+/// `Io`.
+pub fn growth_on_stick(stick: &Dir, change: &Change) -> Result<u64> {
+    let unit = stick.room()?.f_frsize.max(1);
+    Ok(stick_need(change, unit, Order { delete_first: true, batch: 0, clear: true }).saturating_sub(change.freed))
 }
 
 /// *Pure.* What is taken at the fullest moment: the files' growth, a cluster for each that is begun, the manifest, and
@@ -88,6 +154,13 @@ fn stick_need(change: &Change, unit: u64, order: Order) -> u64 {
     let beside = if order.clear { 0 } else { replaced.min(order.batch.saturating_add(change.largest)) };
     let lists = change.files.saturating_mul(LIST_BYTES).saturating_add(4 * unit);
     change.growth.saturating_add(clusters).saturating_add(beside).saturating_add(lists)
+}
+
+fn too_few(place: &str, dataset: Dataset, needed: u64, free: u64) -> Error {
+    Error::Failed {
+        why: format!("{}: not enough room on {place}: {needed} inodes needed, {free} free", dataset.name()),
+        next: "remove small files there and run it again; nothing was changed",
+    }
 }
 
 fn free(dir: &Dir) -> Result<u64> {

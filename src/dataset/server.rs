@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Dataset;
 use super::meta::Meta;
+use super::places::check_places;
 use crate::clock::{Belief, Clock, YEAR_2000};
 use crate::error::{Error, Result};
 use crate::os::atomic;
@@ -22,6 +23,10 @@ pub const PROVISIONED: &str = "provisioned";
 const RESTORED: &[u8] = b"restored-from";
 /// So much of it is read, bytes; the oldest lines go.
 const MAX_RESTORED: usize = 4096;
+/// The number of the last export.
+const EXPORTS: &str = "exports";
+/// No clock of ours shows a later time (the year 2200): what says so is in other units.
+const YEAR_2200: i64 = 7_258_118_400;
 /// systemd-timesyncd makes this file once the clock is synchronised (systemd-timesyncd.service(8)).
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 
@@ -40,7 +45,7 @@ impl Server {
     /// Opens the server's directories and makes those that it keeps for itself, unless nothing may change.
     ///
     /// # Errors
-    /// `Config` if the root is missing, or a dataset is no real directory of the root's filesystem; `Io`.
+    /// `Config` if the root is missing, or a dataset lies where none may ([`check_places`]); `Io`.
     pub fn open(settings: &Settings, dry_run: bool) -> Result<Server> {
         let root =
             Dir::open_if_there(&settings.server_root).map_err(real(&settings.server_root))?.ok_or_else(|| {
@@ -49,6 +54,9 @@ impl Server {
                     next: "check that the data disk is there and SERVER_ROOT is right",
                 }
             })?;
+        let mut kept = vec![settings.snapshot_root.as_path()];
+        kept.extend(Some(settings.snapshot_dir.as_path()).filter(|dir| *dir != settings.snapshot_root && dir.exists()));
+        check(&root, [&settings.master_dir, &settings.doc_dir], &kept)?;
         let state = if dry_run { root.sub(STATE)? } else { Some(root.make(STATE, 0o700)?) };
         let id = match &state {
             Some(state) => server_id(state, dry_run)?,
@@ -111,6 +119,8 @@ impl Server {
     /// # Errors
     /// `Config` if it is no real directory of the root's filesystem; `Io`.
     pub fn snapshots(&self, path: &Path) -> Result<Option<Dir>> {
+        let [master, docviewer] = self.places.each_ref().map(|(_, parent, name)| parent.path_of(name));
+        check(&self.root, [&master, &docviewer], &[path])?;
         if let (false, Some(parent), Some(name)) = (self.dry_run, path.parent(), path.file_name())
             && let Some(parent) = Dir::open_if_there(parent).map_err(real(path))?
         {
@@ -163,7 +173,8 @@ impl Server {
         let mut claimed = 0;
         for dataset in Dataset::ALL {
             if let Some(dir) = self.dataset(dataset)? {
-                claimed = claimed.max(Meta::read(&dir)?.claimed.filter(|time| *time >= YEAR_2000).unwrap_or(0));
+                claimed = claimed
+                    .max(Meta::read(&dir)?.claimed.filter(|time| (YEAR_2000..YEAR_2200).contains(time)).unwrap_or(0));
             }
         }
         let confirmed = self.recorded("clock-confirmed")?;
@@ -173,6 +184,17 @@ impl Server {
             self.write_state("clock-seen", now)?;
         }
         Ok(belief)
+    }
+
+    /// The number of an export, by which terminals tell an older stick from a newer one, whatever clocks say: one more than the last; the first is the
+    /// time, so that a server that takes another's place goes on with higher ones.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`.
+    pub fn next_export(&self, now: i64) -> Result<i64> {
+        let last = self.recorded(EXPORTS)?;
+        let next = if last > 0 { last.saturating_add(1) } else { now.max(YEAR_2000) };
+        self.write_state(EXPORTS, next).map(|()| next)
     }
 
     /// Marks the machine as a server that is complete. False if it is marked already.
@@ -260,6 +282,19 @@ impl Server {
         let _lock = Lock::file(state, STATE_LOCK)?;
         atomic::write(state, name.as_bytes(), format!("{time}\n").as_bytes(), 0o600)
     }
+}
+
+/// Holds the places of datasets, snapshots and what the program keeps for itself against one another.
+fn check(root: &Dir, [master, docviewer]: [&Path; 2], snapshots: &[&Path]) -> Result<()> {
+    let (undo, state) = (root.path_of(UNDO), root.path_of(STATE));
+    let mut places = vec![
+        ("SERVER_MASTER_DIR", master),
+        ("SERVER_DOC_DIR", docviewer),
+        ("the directory of undo", &undo),
+        ("the program's own directory", &state),
+    ];
+    places.extend(snapshots.iter().map(|path| ("the directory of snapshots", *path)));
+    check_places(&places)
 }
 
 fn not_real(path: &Path) -> Error {

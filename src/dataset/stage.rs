@@ -5,34 +5,46 @@ use super::meta;
 use super::publish::Compare;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
-use crate::os::flow::EarlyFlush;
 use crate::os::progress::Progress;
-use crate::tree::copy::{self, Ownership};
+use crate::tree::copy::{Copied, Ownership};
 use crate::tree::manifest::Listed;
 use crate::tree::remove;
+use crate::tree::replicate::{Pair, Policy, Take, replicate};
 use crate::tree::walk::{Step, Walk};
 
-/// The directories from the root of what is staged down to where the walk is; made only when something goes into them.
-struct Path {
-    root: Dir,
-    below: Vec<(Vec<u8>, Option<Dir>)>,
+/// Only what the stick lacks or has otherwise is taken.
+struct Stage<'a> {
+    compare: Compare<'a>,
+    each: &'a mut dyn FnMut(&Listed) -> Result<()>,
+    /// The stick has files or directories that the server does not have.
+    surplus: bool,
 }
 
-impl Path {
-    fn dir(&mut self, mode: u32) -> Result<&Dir> {
-        for depth in 0..self.below.len() {
-            let made = match self.below.get(depth) {
-                Some((name, None)) => {
-                    let above = depth.checked_sub(1).and_then(|above| self.below.get(above)?.1.as_ref());
-                    above.unwrap_or(&self.root).make(name, mode)?
-                }
-                _ => continue,
-            };
-            if let Some((_, dir)) = self.below.get_mut(depth) {
-                *dir = Some(made);
-            }
-        }
-        Ok(self.below.last().and_then(|(_, dir)| dir.as_ref()).unwrap_or(&self.root))
+impl Policy for Stage<'_> {
+    fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
+        Ok(match (pair.left, pair.right) {
+            (Some(left), Some(right)) if self.compare.same(walk, &left, &right)? => Take::Nothing,
+            (Some(_), _) => Take::CopyLeft,
+            (None, _) => Take::Nothing,
+        })
+    }
+
+    fn placed(&mut self, walk: &Walk, pair: Pair, _: Take, copied: Option<Copied>) -> Result<()> {
+        let Some(left) = pair.left else {
+            self.surplus = true;
+            return Ok(());
+        };
+        let (entry, sha256) = match (copied, pair.right) {
+            (Some(copied), _) => (copied.entry, copied.sha256),
+            (None, right) => (right.unwrap_or(left), self.compare.hash_of(walk, &left)?),
+        };
+        let path = walk.path().to_vec();
+        (self.each)(&Listed { path, size: entry.size, mtime: entry.mtime, sha256: Some(sha256) })
+    }
+
+    fn keeps_empty(&mut self, _: &Walk, left: Option<Entry>, right: Option<Entry>) -> bool {
+        self.surplus |= left.is_none();
+        left.is_some() && right.is_none()
     }
 }
 
@@ -43,59 +55,17 @@ impl Path {
 /// # Errors
 /// `Unreadable`, `Io`, `Busy`, `Interrupted`; those of `each`.
 pub fn stage(
-    server: &Dir,
-    stick: &Dir,
+    (server, stick): (&Dir, &Dir),
     aside: &Dir,
     owned: Ownership,
-    mut compare: Compare<'_>,
+    compare: Compare<'_>,
     each: &mut dyn FnMut(&Listed) -> Result<()>,
     progress: &mut Progress,
 ) -> Result<bool> {
-    let mut walk = Walk::new(Some(server), Some(stick))?;
-    let mut path = Path { root: aside.again()?, below: Vec::new() };
-    let mut early = EarlyFlush::new(aside).map_err(|error| aside.not_flushed(error))?;
-    let mut surplus = false;
-    while let Some(step) = walk.step()? {
-        match step {
-            Step::Enter { left, right } => {
-                surplus |= left.is_none();
-                path.below.push((walk.name().to_vec(), None));
-                if left.is_some() && right.is_none() {
-                    path.dir(owned.dir_mode)?;
-                }
-            }
-            Step::Leave => drop(path.below.pop()),
-            Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right } if walk.path() != meta::NAME => {
-                let Some(from) = walk.left() else {
-                    continue;
-                };
-                let right = right.filter(|right| right.kind == Kind::File);
-                let there = match right {
-                    Some(right) if compare.same(&walk, &left, &right)? => Some(right),
-                    _ => None,
-                };
-                let (entry, sha256) = match there {
-                    Some(there) => (there, compare.hash_of(&walk, &left)?),
-                    None => {
-                        let name = walk.name();
-                        let copied = copy::copy(from, name, path.dir(owned.dir_mode)?, name, owned, progress)?;
-                        early.wrote(copied.entry.size).map_err(|error| aside.not_flushed(error))?;
-                        (copied.entry, copied.sha256)
-                    }
-                };
-                let path = walk.path().to_vec();
-                each(&Listed { path, size: entry.size, mtime: entry.mtime, sha256: Some(sha256) })?;
-            }
-            Step::File { right: Some(Entry { kind: Kind::File, .. }), .. } if walk.path() != meta::NAME => {
-                surplus = true
-            }
-            _ => {}
-        }
-    }
-    progress.flush();
-    early.end().map_err(|error| aside.not_flushed(error))?;
+    let mut policy = Stage { compare, each, surplus: false };
+    replicate((Some(server), Some(stick)), aside, owned, meta::NAME, &mut policy, progress)?;
     aside.sync_all()?;
-    Ok(surplus)
+    Ok(policy.surplus)
 }
 
 /// Moves what was staged to its places: a directory that the stick does not have as a whole, else file by file. A crash

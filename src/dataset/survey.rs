@@ -1,17 +1,20 @@
 //! Looks at both sides of a dataset once and gathers everything that a decision and its room need. Changes nothing.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use log::warn;
 
-use super::base::{Known, Remembered};
 use super::decide::Since;
 use super::meta;
+use super::moved;
+use super::stick_state::known::{Known, Remembered, Rule};
 use crate::clock::Belief;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::text::Shown;
 use crate::tree::copy;
-use crate::tree::same::{Folded, Limits, Same, same, unfit_name};
+use crate::tree::same::{Folded, Limits, Same, is_newer, same, unfit_name};
 use crate::tree::walk::{Side, Step, UNREADABLE, Walk};
 
 /// Files that one side would get from the other.
@@ -35,6 +38,110 @@ pub struct Change {
     pub dirs: u64,
 }
 
+/// Content that goes if its side loses (SPEC 6, *lost*).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Files.
+    pub files: u64,
+    /// The first of their names, safe to print.
+    pub names: Vec<String>,
+    /// The first of them: path and size. Where these are all, the winner is looked through for their content.
+    paths: Vec<(Vec<u8>, u64)>,
+}
+
+/// So many lost files are named.
+const NAMED: usize = 200;
+/// So many lost files are looked for under other names.
+const SOUGHT: usize = 10_000;
+
+impl Lost {
+    /// Adds a file.
+    pub fn add(&mut self, path: &[u8]) {
+        self.files += 1;
+        if self.names.len() < NAMED {
+            self.names.push(Shown(path).to_string());
+        }
+    }
+
+    fn candidate(&mut self, walk: &Walk, entry: Entry) {
+        self.add(walk.path());
+        if self.paths.len() < SOUGHT {
+            self.paths.push((walk.path().to_vec(), entry.size));
+        }
+    }
+
+    /// The paths of the first of them.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.paths.iter().map(|(path, _)| &path[..])
+    }
+
+    /// Without what the winner has under another name: that content is not lost.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`, `Interrupted`.
+    pub fn not_elsewhere(self, loser: &Dir, winner: &Dir) -> Result<Lost> {
+        if self.files == 0 || self.files > self.paths.len() as u64 {
+            return Ok(self);
+        }
+        let mut there: HashSet<(u64, [u8; 32])> = HashSet::new();
+        let sizes: HashSet<u64> = self.paths.iter().map(|(_, size)| *size).collect();
+        let mut walk = Walk::new(Some(winner), None)?;
+        while let Some(step) = walk.step()? {
+            if let Step::File { left: Some(entry), .. } = step
+                && sizes.contains(&entry.size)
+                && walk.path() != meta::NAME
+                && let Some(dir) = walk.left()
+                && let Ok(sha256) = copy::hash(dir, walk.name())
+            {
+                there.insert((entry.size, sha256));
+            }
+        }
+        let there_sizes: HashSet<u64> = there.iter().map(|(size, _)| *size).collect();
+        let mut lost = Lost::default();
+        for (path, size) in self.paths {
+            // Nothing is read that can't be there.
+            let is_there = match loser.below(&path)?.filter(|_| there_sizes.contains(&size)) {
+                Some((dir, name)) => copy::hash(&dir, name).is_ok_and(|sha256| there.contains(&(size, sha256))),
+                None => false,
+            };
+            if !is_there {
+                lost.add(&path);
+                lost.paths.push((path, size));
+            }
+        }
+        Ok(lost)
+    }
+}
+
+/// Files and bytes, of so many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Files that are gone, empty or all zero.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// All files.
+    pub of_files: u64,
+    /// All bytes.
+    pub of_bytes: u64,
+}
+
+impl Gone {
+    /// Whether it is more than half.
+    pub fn is_most(&self) -> bool {
+        self.files > self.of_files / 2 || self.bytes > self.of_bytes / 2
+    }
+
+    fn add(&mut self, size: u64, gone: bool) {
+        self.of_files += 1;
+        self.of_bytes = self.of_bytes.saturating_add(size);
+        if gone {
+            self.files += 1;
+            self.bytes = self.bytes.saturating_add(size);
+        }
+    }
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -48,8 +155,14 @@ pub struct Survey {
     pub server_newest: i64,
     /// Number of files that differ in content or are on one side only.
     pub different: u64,
-    /// Changes since the last common state, if there is one.
+    /// Changes since the common state, if there is one.
     pub since: Option<Since>,
+    /// The server's content that the stick never had, if the stick wins.
+    pub lost_on_server: Lost,
+    /// The stick's content that the server never had, if the server wins.
+    pub lost_on_stick: Lost,
+    /// What of the common state, or else of the server's dataset, is gone from the stick.
+    pub gone: Gone,
     /// What the server would get.
     pub to_server: Change,
     /// What the stick would get.
@@ -60,6 +173,10 @@ pub struct Survey {
     pub unfit_for_server: Option<(String, &'static str)>,
     /// The first name of the server that the stick can't hold, and why.
     pub unfit_for_stick: Option<(String, &'static str)>,
+    /// The first name on the server that is protected against changes (`chattr +i`).
+    pub protected: Option<String>,
+    /// The same on the stick.
+    pub protected_on_stick: Option<String>,
     /// What the server's directory looked like.
     pub fingerprint: u64,
 }
@@ -75,21 +192,53 @@ pub struct How<'a> {
     pub belief: &'a Belief,
     /// Whether what is skipped is told to the operator.
     pub tell: bool,
+    /// Without a common state contents count as well: two files that nobody ever held against each other are not one by size and time.
+    pub strict: bool,
 }
 
-/// Looks at a dataset on the stick (left) and the server (right).
+impl How<'_> {
+    /// How a file is held against a list.
+    pub fn rule(&self) -> Rule {
+        Rule { limits: self.limits, checksum: self.checksum }
+    }
+}
+
+/// Looks at a dataset on the stick (left) and the server (right), and counts a file that only has another name as not gone. `known` gives the same lists
+/// twice, if need be.
 ///
 /// # Errors
 /// `Io`, `Unreadable` for the server's files, `Refused` for a stick that can't be walked.
-pub fn survey(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: How<'_>) -> Result<Survey> {
+pub fn survey(
+    stick: Option<&Dir>,
+    server: Option<&Dir>,
+    known: &dyn Fn() -> Result<Known>,
+    how: How<'_>,
+) -> Result<Survey> {
+    let mut found = look(stick, server, known()?, how)?;
+    if let (true, Some(stick), Some(server)) = (found.gone.is_most(), stick, server) {
+        let moved = moved::moved(stick, server, known, how)?;
+        found.gone.files = found.gone.files.saturating_sub(moved.files);
+        found.gone.bytes = found.gone.bytes.saturating_sub(moved.bytes);
+    }
+    Ok(found)
+}
+
+fn look(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: How<'_>) -> Result<Survey> {
     let mut found = Survey { since: known.is_known().then(Since::default), ..Survey::default() };
-    let mut walk = Walk::new(stick, server)?.tolerant().side_by_side();
+    if let Some(server) = server.filter(|server| server.entry().is_ok_and(|entry| entry.immutable)) {
+        found.protected = Some(server.shown(b""));
+    }
+    if let Some(stick) = stick.filter(|stick| stick.entry().is_ok_and(|entry| entry.immutable)) {
+        found.protected_on_stick = Some(stick.shown(b""));
+    }
+    let mut walk = Walk::new(stick, server)?.tolerant();
     let mut print = DefaultHasher::new();
     let mut folded = vec![Folded::default()];
     while let Some(step) = walk.step()? {
         match step {
             Step::Enter { left, right } => {
                 print_entry(&mut print, walk.path(), right);
+                found.note_protected(&walk, left, right);
                 found.check_names(&walk, left, right, how.limits, folded.last_mut());
                 found.to_server.dirs += u64::from(left.is_some());
                 found.to_stick.dirs += u64::from(left.is_none());
@@ -106,6 +255,7 @@ pub fn survey(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: 
             Step::File { left, right } => {
                 let (left, right) = (only_file(left), only_file(right));
                 print_entry(&mut print, walk.path(), right);
+                found.note_protected(&walk, left, right);
                 if walk.path() == meta::NAME {
                     continue;
                 }
@@ -162,6 +312,28 @@ fn print_entry(print: &mut DefaultHasher, path: &[u8], entry: Option<Entry>) {
     (path, file, entry.ino, if file { (entry.size, entry.mtime) } else { (0, 0) }).hash(print);
 }
 
+/// The first name of a dataset that a filesystem can't hold, and why.
+///
+/// # Errors
+/// `Io`.
+pub fn fits(dataset: Option<&Dir>, limits: Limits) -> Result<Option<(String, &'static str)>> {
+    let mut found = Survey::default();
+    let mut walk = Walk::new(None, dataset)?;
+    let mut folded = vec![Folded::default()];
+    while let Some(step) = walk.step()? {
+        match step {
+            Step::Enter { right, .. } => {
+                found.check_names(&walk, None, right, limits, folded.last_mut());
+                folded.push(Folded::default());
+            }
+            Step::Leave => drop(folded.pop()),
+            Step::File { right, .. } => found.check_names(&walk, None, only_file(right), limits, folded.last_mut()),
+            Step::Skipped(..) => {}
+        }
+    }
+    Ok(found.unfit_for_stick)
+}
+
 fn only_file(entry: Option<Entry>) -> Option<Entry> {
     entry.filter(|entry| entry.kind == Kind::File)
 }
@@ -188,19 +360,30 @@ impl Lazy<'_> {
 }
 
 impl Survey {
+    fn note_protected(&mut self, walk: &Walk, stick: Option<Entry>, server: Option<Entry>) {
+        let immutable = |entry: Option<Entry>| entry.is_some_and(|entry| entry.immutable);
+        if immutable(server) {
+            self.protected.get_or_insert_with(|| walk.shown());
+        }
+        if immutable(stick) {
+            self.protected_on_stick.get_or_insert_with(|| walk.shown());
+        }
+    }
+
     /// Paths that are on record and on neither side any more, up to where the walk is.
     fn gone(&mut self, known: &mut Known, bound: Option<&[u8]>) -> Result<()> {
         while let Some((_, remembered)) = known.before(bound)? {
             let Some(since) = &mut self.since else {
                 continue;
             };
-            let never = || Err(Error::Interrupted);
-            if remembered.changed_on_stick(known, None, Limits::EXT, never)? {
-                since.stick += 1;
-                remembered.count_lost(None, since);
+            let (never, rule) = (|| Err(Error::Interrupted), Rule { limits: Limits::EXT, checksum: false });
+            let on_stick = remembered.changed_on_stick(known, None, rule, never)?;
+            since.stick += u64::from(on_stick);
+            let before = remembered.is_as_before(None, rule, never)?;
+            since.server += u64::from(remembered.changed_on_server(None, before, rule, never)?);
+            if let Some(base) = &remembered.base {
+                self.gone.add(base.size, on_stick);
             }
-            since.server += u64::from(remembered.changed_on_server(None, Limits::EXT, never)?);
-            count_base(&remembered, since);
         }
         Ok(())
     }
@@ -221,7 +404,7 @@ impl Survey {
         let equal = match (stick, server) {
             (Some(a), Some(b)) => match same((a.size, a.mtime), (b.size, b.mtime), how.limits) {
                 Same::No => false,
-                Same::Yes if !how.checksum => true,
+                Same::Yes if !(how.checksum || (how.strict && self.since.is_none())) => true,
                 Same::Yes | Same::Content => {
                     let sha256 = server_hash.get()?;
                     self.or_doubt(stick_hash.get())?.is_some_and(|stick| stick == sha256)
@@ -232,20 +415,60 @@ impl Survey {
         self.different += u64::from(!equal);
         self.count_copies(stick, server, equal, how);
         if self.since.is_none() {
+            // Without a common state: what the winner lacks, or has older.
+            if let Some(server) = server.filter(|_| !equal) {
+                let newer = stick.is_some_and(|stick| is_newer(stick.mtime, server.mtime, how.limits));
+                let went_on = !remembered.last.is_empty()
+                    && !remembered.was_written(&server, how.rule(), || server_hash.get())?;
+                if !newer || went_on {
+                    self.lost_on_server.candidate(walk, server);
+                }
+            }
+            if let Some(stick) = stick.filter(|_| !equal)
+                && !server.is_some_and(|server| is_newer(server.mtime, stick.mtime, how.limits))
+            {
+                let written = remembered.was_written(&stick, how.rule(), || stick_hash.get());
+                if !self.or_doubt(written)?.unwrap_or(false) {
+                    self.lost_on_stick.candidate(walk, stick);
+                }
+            }
+            if let Some(server) = server {
+                let gone = !equal && self.is_hollow(walk, stick, server.size)?;
+                self.gone.add(server.size, gone);
+            }
             return Ok(());
         }
-        let on_stick = remembered.changed_on_stick(known, stick.as_ref(), how.limits, || stick_hash.get());
+        let on_stick = remembered.changed_on_stick(known, stick.as_ref(), how.rule(), || stick_hash.get());
         let on_stick = self.or_doubt(on_stick)?.unwrap_or(true);
-        let on_server = remembered.changed_on_server(server.as_ref(), how.limits, || server_hash.get())?;
+        let before = remembered.is_as_before(stick.as_ref(), how.rule(), || stick_hash.get());
+        let before = self.or_doubt(before)?.unwrap_or(false);
+        let on_server = remembered.changed_on_server(server.as_ref(), before, how.rule(), || server_hash.get())?;
+        if let Some(server) = server.filter(|_| on_server && !equal) {
+            self.lost_on_server.candidate(walk, server);
+        }
+        if let Some(stick) = stick.filter(|_| on_stick && !equal) {
+            self.lost_on_stick.candidate(walk, stick);
+        }
+        if let Some(base) = &remembered.base {
+            let gone = on_stick && self.is_hollow(walk, stick, base.size)?;
+            self.gone.add(base.size, gone);
+        }
         if let Some(since) = &mut self.since {
             since.stick += u64::from(on_stick);
             since.server += u64::from(on_server);
-            if on_stick {
-                remembered.count_lost(stick.as_ref(), since);
-            }
-            count_base(remembered, since);
         }
         Ok(())
+    }
+
+    /// Whether a file of so many bytes is gone from the stick, or nothing of it is left there.
+    fn is_hollow(&mut self, walk: &Walk, stick: Option<Entry>, size: u64) -> Result<bool> {
+        match (stick, walk.left()) {
+            (Some(stick), Some(dir)) if stick.size > 0 && size > 0 => {
+                Ok(self.or_doubt(copy::is_all_zero(dir, walk.name()))?.unwrap_or(false))
+            }
+            (Some(stick), _) => Ok(stick.size == 0 && size > 0),
+            (None, _) => Ok(true),
+        }
     }
 
     /// Something on the stick can't even be looked at: it differs, and the stick is doubtful. What is on record of it is
@@ -325,7 +548,16 @@ impl Survey {
 }
 
 impl Change {
-    fn count(&mut self, source: Option<Entry>, target: Option<Entry>) {
+    /// Adds a file of so many bytes that the target has and gets again.
+    pub fn count_again(&mut self, size: u64) {
+        self.files += 1;
+        self.replaced += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        self.largest = self.largest.max(size);
+    }
+
+    /// Adds a file that the target gets from the source, or loses.
+    pub fn count(&mut self, source: Option<Entry>, target: Option<Entry>) {
         match (source, target) {
             (Some(source), target) => {
                 self.files += 1;
@@ -341,12 +573,5 @@ impl Change {
             }
             (None, None) => {}
         }
-    }
-}
-
-fn count_base(remembered: &Remembered, since: &mut Since) {
-    if let Some(base) = &remembered.base {
-        since.base.0 += 1;
-        since.base.1 = since.base.1.saturating_add(base.size);
     }
 }

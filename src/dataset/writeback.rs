@@ -2,25 +2,25 @@
 //!
 //! Files are written under temporary names in `/.toolmaster/tmp` and flushed before they get their own names: all of
 //! them at once where there is room (`stage.rs`), else in batches. So a pulled stick holds whole old files and whole
-//! new ones. Which of them are ours is on record (`base.rs`)
+//! new ones. Which of them are ours is on record (`stick_state.rs`)
 //! before the first change; the next run finishes the work.
 
 use std::fs::File;
 use std::rc::Rc;
 
-use log::warn;
+use log::info;
 
-use super::base::Known;
 use super::meta;
 use super::publish::Compare;
 use super::stage::{make_way, settle, stage};
+use super::stick_state::known::{Known, Rule};
+use super::stick_state::push;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Listed, Writer};
 use crate::tree::remove;
-use crate::tree::same::Limits;
 use crate::tree::walk::{Step, Walk};
 
 /// A stick has no owners of ours.
@@ -57,18 +57,22 @@ pub struct Sides<'a> {
 pub struct Edited {
     /// What was on record before this run.
     pub known: Known,
-    /// What the stick's filesystem can keep.
-    pub limits: Limits,
+    /// How a file is held against that.
+    pub rule: Rule,
 }
 
+/// An edited file, with what the common state said of it: it keeps that.
+type WasEdited = Option<Option<Listed>>;
+
 impl Edited {
-    fn is(&mut self, walk: &Walk, right: Option<&Entry>) -> Result<bool> {
+    fn look(&mut self, walk: &Walk, right: Option<&Entry>) -> Result<WasEdited> {
         while self.known.before(Some(walk.path()))?.is_some() {}
         let remembered = self.known.at(walk.path())?;
-        remembered.changed_on_stick(&self.known, right, self.limits, || match walk.right() {
+        let edited = remembered.changed_on_stick(&self.known, right, self.rule, || match walk.right() {
             Some(dir) => copy::hash(dir, walk.name()),
             None => Err(Error::Interrupted),
-        })
+        })?;
+        Ok(edited.then_some(remembered.base))
     }
 }
 
@@ -90,7 +94,7 @@ pub fn run(
     let surplus = match &aside {
         Some(aside) => {
             let mut each = |file: &Listed| push(list, file, sides.stick);
-            stage(sides.server, sides.stick, aside, STICK, compare.again(), &mut each, progress)?
+            stage((sides.server, sides.stick), aside, STICK, compare.again(), &mut each, progress)?
         }
         None => true,
     };
@@ -112,13 +116,12 @@ pub fn run(
 }
 
 /// Where what is new is put first. What the other dataset left there are empty directories: they are not this one's.
-fn empty_aside(temp: &Dir) -> Result<Dir> {
+///
+/// # Errors
+/// `Io`.
+pub fn empty_aside(temp: &Dir) -> Result<Dir> {
     remove::tree(temp, b"next")?;
     temp.make(b"next", STICK.dir_mode)
-}
-
-fn push(list: &mut Writer<File>, file: &Listed, stick: &Dir) -> Result<()> {
-    list.push(file).map_err(|error| Error::io("write the list of", stick.path(), error))
 }
 
 /// Files that lie under temporary names until the next flush.
@@ -146,6 +149,27 @@ impl Batch<'_> {
         self.bytes = 0;
         Ok(())
     }
+
+    /// Copies the left file of a step under a temporary name. `there`: the target has one of that name.
+    fn copy(&mut self, walk: &Walk, there: bool, target: &Rc<Dir>, progress: &mut Progress) -> Result<copy::Copied> {
+        let name = walk.name();
+        let Some(server) = walk.left() else {
+            return Err(Error::Failed { why: format!("{} is gone", walk.shown()), next: "run it again" });
+        };
+        if !there {
+            make_way(target, name, Kind::File)?;
+        } else if self.order.clear {
+            target.remove(name)?;
+        }
+        let temp_name = Batch::temp_name(self.staged.len());
+        let copied = copy::copy(server, name, self.temp, &temp_name, STICK, progress)?;
+        self.staged.push((Rc::clone(target), name.to_vec()));
+        self.bytes = self.bytes.saturating_add(copied.entry.size);
+        if self.bytes >= self.order.batch || self.staged.len() >= BATCH_FILES {
+            self.flush()?;
+        }
+        Ok(copied)
+    }
 }
 
 fn copy_all(
@@ -159,6 +183,7 @@ fn copy_all(
     let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, order };
     let mut targets = vec![Some(Rc::new(sides.stick.again()?))];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
+    let file = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::File);
     while let Some(step) = walk.step()? {
         let target = targets.last().cloned().flatten();
         match (step, target) {
@@ -170,16 +195,20 @@ fn copy_all(
             }
             (Step::Enter { .. }, _) => targets.push(None),
             (Step::Leave, _) => drop(targets.pop()),
-            (Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right }, Some(target))
-                if walk.path() != meta::NAME =>
-            {
-                let right = right.filter(|right| right.kind == Kind::File);
-                let edited = match &mut edited {
-                    Some(edited) => edited.is(&walk, right.as_ref())?,
-                    None => false,
+            (Step::File { left, right }, target) if walk.path() != meta::NAME => {
+                let (left, right) = (file(left), file(right));
+                let was = match &mut edited {
+                    Some(edited) => edited.look(&walk, right.as_ref())?,
+                    None => None,
                 };
-                let file = one_file(&walk, left, right, edited, &target, &mut batch, compare, progress)?;
-                push(list, &file, sides.stick)?;
+                let listed = match (was, left, target) {
+                    (Some(base), ..) => base,
+                    (None, Some(left), Some(target)) => {
+                        Some(one_file(&walk, (left, right), &target, &mut batch, compare, progress)?)
+                    }
+                    _ => None,
+                };
+                listed.map_or(Ok(()), |listed| push(list, &listed, sides.stick))?;
             }
             _ => {}
         }
@@ -187,46 +216,27 @@ fn copy_all(
     batch.flush()
 }
 
-#[allow(clippy::too_many_arguments, reason = "one step of the loop above, cut out to fit a screen")]
+/// Copies one file of the server to the stick, if it is not there already; as it is there then.
 fn one_file(
     walk: &Walk,
-    left: Entry,
-    right: Option<Entry>,
-    edited: bool,
+    (left, right): (Entry, Option<Entry>),
     target: &Rc<Dir>,
     batch: &mut Batch<'_>,
     compare: &mut Compare<'_>,
     progress: &mut Progress,
 ) -> Result<Listed> {
-    let Some(server) = walk.left() else {
-        return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
-    };
-    let name = walk.name();
     let listed = |entry: Entry, sha256| Listed {
         path: walk.path().to_vec(),
         size: entry.size,
         mtime: entry.mtime,
         sha256: Some(sha256),
     };
-    let there = match right {
-        Some(right) if !edited && compare.same(walk, &left, &right)? => Some(right),
-        _ => None,
-    };
-    if edited || there.is_some() {
-        return Ok(listed(there.unwrap_or(left), compare.hash_of(walk, &left)?));
+    if let Some(right) = right
+        && compare.same(walk, &left, &right)?
+    {
+        return Ok(listed(right, compare.hash_of(walk, &left)?));
     }
-    if right.is_none() {
-        make_way(target, name, Kind::File)?;
-    } else if batch.order.clear {
-        target.remove(name)?;
-    }
-    let temp_name = Batch::temp_name(batch.staged.len());
-    let copied = copy::copy(server, name, batch.temp, &temp_name, STICK, progress)?;
-    batch.staged.push((Rc::clone(target), name.to_vec()));
-    batch.bytes = batch.bytes.saturating_add(copied.entry.size);
-    if batch.bytes >= batch.order.batch || batch.staged.len() >= BATCH_FILES {
-        batch.flush()?;
-    }
+    let copied = batch.copy(walk, right.is_some(), target, progress)?;
     Ok(listed(copied.entry, copied.sha256))
 }
 
@@ -243,20 +253,20 @@ pub fn delete(sides: &Sides<'_>, mut edited: Option<&mut Edited>) -> Result<()> 
             Step::Leave => {
                 if only_on_stick.pop() == Some(true)
                     && let Some(parent) = walk.right()
-                    && !remove::dir_with_droppings(parent, walk.name())?
+                    && !parent.remove_dir(walk.name())?
                     && edited.is_none()
                 {
-                    warn!("left on the stick: {}: something is in it that is not ours to delete", walk.shown());
+                    info!("left on the stick: {}: something is in it that is not ours to delete", walk.shown());
                 }
             }
             Step::File { left, right: Some(right @ Entry { kind: Kind::File, .. }) }
                 if left.is_none_or(|left| left.kind != Kind::File) && walk.path() != meta::NAME =>
             {
                 let edited = match &mut edited {
-                    Some(edited) => edited.is(&walk, Some(&right))?,
-                    None => false,
+                    Some(edited) => edited.look(&walk, Some(&right))?,
+                    None => None,
                 };
-                if let Some(parent) = walk.right().filter(|_| !edited) {
+                if let Some(parent) = walk.right().filter(|_| edited.is_none()) {
                     parent.remove(walk.name())?;
                 }
             }

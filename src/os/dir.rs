@@ -1,18 +1,19 @@
 //! A directory held by its descriptor. Everything below it is reached one name at a time, never following a link,
 //! so nothing that a hostile stick (or a concurrent rename) does can lead out of it: with single names
-//! `RESOLVE_BENEATH` would add nothing to `O_NOFOLLOW`. Reading leaves no access time behind.
+//! `RESOLVE_BENEATH` would add nothing to `O_NOFOLLOW`. Nor does a name ever lead into what is mounted there (SPEC 2).
+//! Reading leaves no access time behind.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Advice, AtFlags, Gid, Mode, OFlags, RawDir, RenameFlags, StatVfs, Timespec, Timestamps, Uid, fadvise,
+    AtFlags, Gid, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, StatVfs, StatxFlags, Timespec, Timestamps, Uid,
+    statx,
 };
 use rustix::io::Errno;
 
@@ -31,12 +32,16 @@ const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::N
 /// `NONBLOCK`: a FIFO put in a file's place between listing and opening must not hold us.
 const OPEN_FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-fn open_quietly(at: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    // NOATIME is the owner's and root's right alone; others read with it off.
-    match rustix::fs::openat(at, name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => rustix::fs::openat(at, name, flags, Mode::empty()),
+/// `NOATIME` is the owner's and root's right alone; others read with it off.
+fn quietly(flags: OFlags, open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
+    match open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(flags),
         other => other,
     }
+}
+
+fn open_quietly(at: BorrowedFd<'_>, name: &OsStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    quietly(flags, |flags| rustix::fs::openat(at, name, flags, Mode::empty()))
 }
 
 impl Dir {
@@ -110,8 +115,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn entry(&self) -> Result<Entry> {
-        let stat = rustix::fs::fstat(&self.fd).map_err(|error| Error::io("look at", &self.path, error))?;
-        Ok(Entry::of(&stat))
+        Entry::of_file(&self.fd).map_err(|error| Error::io("look at", &self.path, error))
     }
 
     /// What the system knows of a name in it, `None` if there is none.
@@ -119,8 +123,8 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn look(&self, name: &[u8]) -> Result<Option<Entry>> {
-        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Entry::of(&stat))),
+        match Entry::at(&self.fd, name) {
+            Ok(entry) => Ok(Some(entry)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.err("look at", name, error)),
         }
@@ -129,13 +133,46 @@ impl Dir {
     /// The directory of that name, `None` if there is none.
     ///
     /// # Errors
-    /// `Io`; a link or a file in its place gives `ENOTDIR` (`ELOOP`).
+    /// `Io`; a link or a file in its place gives `ENOTDIR` (`ELOOP`), a mount `EXDEV`.
     pub fn sub(&self, name: &[u8]) -> Result<Option<Dir>> {
-        match open_quietly(self.fd.as_fd(), OsStr::from_bytes(name), OPEN_DIR) {
+        let open = |flags| {
+            let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+            rustix::fs::openat2(&self.fd, name, flags, Mode::empty(), resolve)
+        };
+        match quietly(OPEN_DIR, open) {
             Ok(fd) => Ok(Some(Dir { fd, path: self.path_of(name) })),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.err("open the directory", name, error)),
         }
+    }
+
+    /// The directory that a path below this one leads to, and its last name; `None` if there is no such directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn below<'a>(&self, path: &'a [u8]) -> Result<Option<(Dir, &'a [u8])>> {
+        let mut dir = self.again()?;
+        let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        let name = parts.pop().unwrap_or_default();
+        for part in parts {
+            let Some(sub) = dir.sub(part)? else { return Ok(None) };
+            dir = sub;
+        }
+        Ok(Some((dir, name)))
+    }
+
+    /// The directory that the last name of a path below this one is in, made down to it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn made_below(&self, path: &[u8], mode: u32) -> Result<Dir> {
+        let mut dir = self.again()?;
+        let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        parts.pop();
+        for part in parts {
+            dir = dir.make(part, mode)?;
+        }
+        Ok(dir)
     }
 
     /// The directory of that name, made if it is not there.
@@ -191,18 +228,11 @@ impl Dir {
         let unreadable = |source: io::Error| Error::Unreadable { path: self.shown(name), source };
         let fd = open_quietly(self.fd.as_fd(), OsStr::from_bytes(name), OPEN_FILE)
             .map_err(|error| unreadable(error.into()))?;
-        let entry = Entry::of(&rustix::fs::fstat(&fd).map_err(|error| unreadable(error.into()))?);
+        let entry = Entry::of_file(&fd).map_err(unreadable)?;
         if entry.kind == Kind::File {
             Ok((File::from(fd), entry))
         } else {
             Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
-        }
-    }
-
-    /// Has the system begin to read a file that will be read soon, its first MiB. A hint: what goes wrong is for the reading to hear.
-    pub fn will_need(&self, name: &[u8]) {
-        if let Ok((file, entry)) = self.read(name) {
-            let _ = fadvise(&file, 0, NonZero::new(entry.size.min(1 << 20)), Advice::WillNeed);
         }
     }
 
@@ -395,5 +425,16 @@ pub fn set_owner_mode(fd: impl AsFd, owner: Option<(u32, u32)>, mode: u32) -> io
 pub fn set_mtime(fd: impl AsFd, mtime: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: mtime.div_euclid(1_000_000_000), tv_nsec: mtime.rem_euclid(1_000_000_000) };
     rustix::fs::futimens(fd, &Timestamps { last_access: time, last_modification: time })?;
+    Ok(())
+}
+
+/// Gives an open file the time of the last change of another one, however far it is.
+///
+/// # Errors
+/// What the system says.
+pub fn set_time_of(source: impl AsFd, target: impl AsFd) -> io::Result<()> {
+    let stat = statx(&source, c"", AtFlags::EMPTY_PATH, StatxFlags::MTIME)?;
+    let time = Timespec { tv_sec: stat.stx_mtime.tv_sec, tv_nsec: stat.stx_mtime.tv_nsec.into() };
+    rustix::fs::futimens(target, &Timestamps { last_access: time, last_modification: time })?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The only doors outside: directories and files by descriptor, mounts, locks, programs, the journal, run records.
 
-pub mod aide;
 pub mod atomic;
+pub mod attributes;
 pub mod block;
 pub mod bound;
 pub mod buffer;

@@ -203,6 +203,14 @@ pub fn places_of(number: u64) -> Result<Vec<PathBuf>> {
     Ok(mounts()?.into_iter().filter(|mounted| mounted.number == number).map(|mounted| mounted.place).collect())
 }
 
+/// Every place where something is mounted in this namespace, as a path without links; also those that a later mount hides.
+///
+/// # Errors
+/// `Io`.
+pub fn points() -> Result<Vec<PathBuf>> {
+    Ok(mounts()?.into_iter().map(|mounted| mounted.place).collect())
+}
+
 /// Whether a stick is parked there for the operator.
 pub fn is_parking(place: &Path) -> bool {
     PARKING.iter().any(|parking| place == Path::new(parking))

@@ -1,16 +1,20 @@
-//! Copies a tree into a snapshot; what did not change since the previous snapshot is shared with it.
+//! Copies a tree into a snapshot; what did not change since the previous snapshot is shared with it. A snapshot never has
+//! fewer files than the tree: one that is changed meanwhile is taken anew (SPEC 7).
 
 use std::fs::File;
+
+use log::warn;
 
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::flow::EarlyFlush;
 use crate::os::progress::Progress;
+use crate::text::Shown;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Listed, Writer};
 use crate::tree::same::{Limits, Same, same};
 use crate::tree::stream::Stream;
-use crate::tree::walk::{Step, Walk};
+use crate::tree::walk::{Side, Step, Walk};
 
 /// The same tree in the previous snapshot, and its files as that one's manifest lists them.
 pub struct Previous {
@@ -35,10 +39,11 @@ pub struct Taken {
 
 /// Copies `source` into the empty directory `to`. Files keep owner, permission bits and time. Hard links go from snapshot
 /// to snapshot only; live data is copied, or cloned where the filesystem can, so that an edit in place never reaches a
-/// snapshot. Every file is listed under `prefix`, in order.
+/// snapshot. Every file is listed under `prefix`, in order. What is no file or is mounted there is named in a warning.
 ///
 /// # Errors
-/// `Unreadable`, `Io`, `Busy`, `Interrupted`.
+/// `Unreadable`, `Io`, `Interrupted`; for some of them [`is_change`] says that the source was changed meanwhile, as for
+/// `Busy`.
 pub fn take(
     source: &Dir,
     mut previous: Option<Previous>,
@@ -48,7 +53,7 @@ pub fn take(
     progress: &mut Progress,
 ) -> Result<Taken> {
     let mut taken = Taken::default();
-    let mut walk = Walk::new(Some(source), previous.as_ref().map(|previous| &previous.dir))?.side_by_side();
+    let mut walk = Walk::new(Some(source), previous.as_ref().map(|previous| &previous.dir))?;
     let mut targets = vec![Some(to.again()?)];
     let mut early = EarlyFlush::new(to).map_err(|error| to.not_flushed(error))?;
     while let Some(step) = walk.step()? {
@@ -70,11 +75,48 @@ pub fn take(
                 let listed = Listed { path, size, mtime, sha256: Some(sha256) };
                 list.push(&listed).map_err(|error| Error::io("write the list of", to.path(), error))?;
             }
+            (Step::Skipped(Side::Left, what), _) => {
+                warn!("{} is not in the snapshot: {what}", Shown(&[prefix, walk.path()].concat()));
+            }
             _ => {}
         }
     }
     early.end().map_err(|error| to.not_flushed(error))?;
-    Ok(taken)
+    match difference(source, to)? {
+        None => Ok(taken),
+        Some(path) => Err(Error::Busy {
+            why: format!("{} came or went while the snapshot was taken", source.shown(&path)),
+            next: "wait until nobody works there and run it again",
+        }),
+    }
+}
+
+/// A file or directory that only one of two trees has. A file that was renamed from where the walk had not been yet to
+/// where it had been was met nowhere; another look at both finds it.
+fn difference(source: &Dir, to: &Dir) -> Result<Option<Vec<u8>>> {
+    let mut walk = Walk::new(Some(source), Some(to))?;
+    while let Some(step) = walk.step()? {
+        let kind = |entry: Option<Entry>| entry.map(|entry| entry.kind);
+        match step {
+            Step::File { left, right } | Step::Enter { left, right } if kind(left) != kind(right) => {
+                return Ok(Some(walk.path().to_vec()));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an error of [`take`] may come from somebody who changed the source meanwhile: a name that is gone, or stands
+/// for something else than a moment before.
+pub fn is_change(error: &Error) -> bool {
+    let (Error::Unreadable { source, .. } | Error::Io { source, .. }) = error else {
+        return matches!(error, Error::Busy { .. });
+    };
+    use std::io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound, StaleNetworkFileHandle};
+    matches!(source.kind(), NotFound | NotADirectory | IsADirectory | StaleNetworkFileHandle)
+        || (source.kind() == InvalidInput && source.raw_os_error().is_none())
+        || error.is_no_directory()
 }
 
 /// Links or copies one file; its size, time and SHA-256. The live file may have been edited since the walk looked at it: what was copied
@@ -117,4 +159,62 @@ fn one(
     taken.cloned += u64::from(copied.cloned);
     taken.bytes = taken.bytes.saturating_add(copied.entry.size);
     Ok((copied.entry.size, copied.entry.mtime, copied.sha256))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lay(paths: &[&str]) -> (tempfile::TempDir, Dir) {
+        let root = tempfile::tempdir().unwrap();
+        for path in paths {
+            let full = root.path().join(path);
+            if path.ends_with('/') {
+                std::fs::create_dir_all(full).unwrap();
+            } else if let Some(link) = path.strip_suffix('@') {
+                std::os::unix::fs::symlink("/etc/passwd", root.path().join(link)).unwrap();
+            } else {
+                std::fs::create_dir_all(full.parent().unwrap()).unwrap();
+                std::fs::write(full, path).unwrap();
+            }
+        }
+        let dir = Dir::open(root.path()).unwrap();
+        (root, dir)
+    }
+
+    fn differs(source: &[&str], taken: &[&str]) -> Option<String> {
+        let (source, to) = (lay(source), lay(taken));
+        difference(&source.1, &to.1).unwrap().map(|path| String::from_utf8(path).unwrap())
+    }
+
+    #[test]
+    fn what_is_missing_in_a_snapshot_is_found() {
+        let all = ["a.csv", "b/c.csv", "b/empty/", "link@", "Thumbs.db"];
+        assert_eq!(differs(&all, &["a.csv", "b/c.csv", "b/empty/"]), None, "links and droppings are not taken");
+        for (taken, path) in [
+            (&["b/c.csv", "b/empty/"][..], "a.csv"),
+            (&["a.csv", "b/empty/"], "b/c.csv"),
+            (&["a.csv", "b/c.csv"], "b/empty"),
+            (&["a.csv", "b/c.csv", "b/empty/", "b/gone.csv"], "b/gone.csv"),
+            (&["a.csv", "b/c.csv", "b/empty/x"], "b/empty/x"),
+            (&["a.csv/x", "b/c.csv", "b/empty/"], "a.csv"),
+        ] {
+            assert_eq!(differs(&all, taken).as_deref(), Some(path), "{taken:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_does_meanwhile_is_told_from_a_bad_disk() {
+        let (root, dir) = lay(&["dir/", "file", "link@"]);
+        let unreadable = |name: &[u8]| dir.read(name).unwrap_err();
+        for error in [unreadable(b"none"), unreadable(b"dir"), unreadable(b"link"), dir.sub(b"file").unwrap_err()] {
+            assert!(is_change(&error), "{error}");
+        }
+        // EIO, EXDEV, EINVAL, ENOSPC (errno(3)).
+        for errno in [5, 18, 22, 28] {
+            let error = || Error::io("read", root.path(), std::io::Error::from_raw_os_error(errno));
+            assert!(!is_change(&error()) && !is_change(&error().unreadable()), "{errno}");
+        }
+        assert!(!is_change(&Error::Interrupted));
+    }
 }

@@ -385,6 +385,15 @@ impl WritableStick {
     }
 }
 
+/// Reads the superblock of a stick once more, after it was unmounted.
+///
+/// # Errors
+/// `Io`, `Usage`, `Refused` if there is no such filesystem on it any more.
+pub fn look_again(device: &Path) -> Result<Superblock> {
+    let block = Block::open(device)?;
+    probe(&mut block.file()).map_err(|error| refused(device, &error.to_string(), NEXT_STICK))
+}
+
 /// A directory in the place of a file of ours would stop the rename; nobody's data is in it.
 fn clear_link(dir: &Dir, name: &[u8]) -> Result<()> {
     match dir.look(name)? {

@@ -96,6 +96,8 @@ pub struct Superblock {
     pub size: u64,
     /// Not cleanly unmounted, or errors were recorded: its owner should check it.
     pub dirty: bool,
+    /// ext: changes with each mounting for writing. 0 where the filesystem itself keeps its mark until it is repaired.
+    pub use_count: u64,
 }
 
 /// Why a medium is not taken for a stick. `Display` is the sentence for the operator.

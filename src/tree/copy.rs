@@ -1,13 +1,13 @@
 //! Copies one file between directories, hashing what passes, and compares contents. Only user of SHA-256.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::os::buffer::Buffer;
-use crate::os::dir::{Dir, Entry, clone_into, set_mtime, set_owner_mode};
+use crate::os::dir::{Dir, Entry, clone_into, set_owner_mode, set_time_of};
 use crate::os::flow::Flow;
 use crate::os::progress::Progress;
 use crate::os::signal;
@@ -97,7 +97,7 @@ fn bring(
         if after.mtime == before.mtime && after.size == count {
             let target = target.file();
             set_owner_mode(target, owned.owner, owned.file_mode).map_err(fail)?;
-            set_mtime(target, before.mtime).map_err(fail)?;
+            set_time_of(&source, target).map_err(fail)?;
             progress.add_file();
             return Ok(Copied { entry: Entry::of_file(target).map_err(fail)?, sha256, cloned });
         }
@@ -116,6 +116,89 @@ fn bring(
 pub fn hash(dir: &Dir, name: &[u8]) -> Result<[u8; 32]> {
     let (mut file, _) = dir.read(name)?;
     pump(&mut file, dir, name, |_| Ok(())).map(|(sha256, _)| sha256)
+}
+
+/// The SHA-256 of some bytes.
+pub fn hash_bytes(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// A writer that hashes what passes.
+pub struct HashingWriter<W> {
+    out: W,
+    hasher: Sha256,
+}
+
+impl<W: Write> HashingWriter<W> {
+    /// Starts.
+    pub fn new(out: W) -> HashingWriter<W> {
+        HashingWriter { out, hasher: Sha256::new() }
+    }
+
+    /// The writer, and the SHA-256 of all that passed.
+    pub fn end(self) -> (W, [u8; 32]) {
+        (self.out, self.hasher.finalize().into())
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Copies a file of our own to a new one, durably.
+///
+/// # Errors
+/// `Unreadable`, `Io`, `Interrupted`.
+pub fn copy_plainly(from: &Dir, name: &[u8], to: &Dir, to_name: &[u8]) -> Result<()> {
+    let (mut source, _) = from.read(name)?;
+    let mut target = to.create(to_name, 0o644)?;
+    let fail = |error: std::io::Error| Error::io("write", &to.path_of(to_name), error);
+    pump(&mut source, from, name, |bytes| target.write_all(bytes).map_err(fail))?;
+    target.sync_all().map_err(fail)
+}
+
+/// Whether a file holds bytes and all of them are zero, as a power cut leaves it on some filesystems. It is read no further than to the first other byte.
+///
+/// # Errors
+/// `Unreadable`, `Interrupted`.
+pub fn is_all_zero(dir: &Dir, name: &[u8]) -> Result<bool> {
+    let (mut file, _) = dir.read(name)?;
+    let mut buffer = Buffer::take();
+    let mut any = false;
+    loop {
+        signal::check()?;
+        // A file of a terabyte of nothing has no data to be read.
+        if !seek_data(&mut file) {
+            return Ok(true);
+        }
+        let bytes = fill(&mut file, buffer.bytes()).map_err(|source| unreadable(dir, name, source))?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        any |= !bytes.is_empty();
+        if bytes.len() < Buffer::SIZE {
+            return Ok(any);
+        }
+    }
+}
+
+/// Goes on to the next bytes that lie on the medium, where the filesystem tells (lseek(2), `SEEK_DATA`). `false`: there are none.
+fn seek_data(file: &mut File) -> bool {
+    let Ok(at) = file.stream_position() else { return true };
+    !matches!(rustix::fs::seek(&*file, rustix::fs::SeekFrom::Data(at)), Err(rustix::io::Errno::NXIO))
+        || at == 0 && is_empty(file)
+}
+
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.len() == 0)
 }
 
 fn fill<'a>(file: &mut File, buffer: &'a mut [u8]) -> std::io::Result<&'a [u8]> {

@@ -10,7 +10,8 @@
 //! The last line proves that it is whole. A path that is not UTF-8 stands as hexadecimal in `path_hex`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,9 +43,12 @@ pub struct Header {
     pub server: String,
     /// For each dataset the id of the run that its files are from.
     pub runs: BTreeMap<String, String>,
-    /// For each dataset when its files were last seen to be the server's, unix seconds; never goes backwards on a server.
+    /// For each dataset: on an INGEST stick when both sides held its files, unix seconds; on a DIST stick the number of the export, which grows with each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub times: BTreeMap<String, i64>,
+    /// On a stick: the run that wrote it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run: Option<String>,
     /// In the server's copy: the run that the stick's own manifest may still name, if the stick was pulled before it
     /// was told of the newer one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -66,6 +70,7 @@ impl Header {
             server: server.to_owned(),
             runs: BTreeMap::new(),
             times: BTreeMap::new(),
+            run: None,
             previous: None,
             seq: None,
             taken: None,
@@ -161,6 +166,35 @@ impl<W: Write> Writer<W> {
         serde_json::to_writer(&mut self.out, &Tail { count: self.count })?;
         self.out.write_all(b"]}\n")?;
         self.out.into_inner().map_err(std::io::IntoInnerError::into_error)
+    }
+}
+
+/// A place in a manifest that is being written.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    length: u64,
+    count: u64,
+}
+
+impl Writer<File> {
+    /// Where it is now.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn mark(&mut self) -> std::io::Result<Mark> {
+        Ok(Mark { length: self.out.stream_position()?, count: self.count })
+    }
+
+    /// Forgets the files that were written since.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn back_to(&mut self, mark: Mark) -> std::io::Result<()> {
+        // Seeking writes out what is held, so that nothing of it comes after the cut.
+        self.out.seek(SeekFrom::Start(mark.length))?;
+        self.out.get_ref().set_len(mark.length)?;
+        self.count = mark.count;
+        Ok(())
     }
 }
 

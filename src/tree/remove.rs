@@ -3,7 +3,6 @@
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::signal;
-use crate::tree::same::is_dropping;
 
 /// Deeper than anything that a walk would have let in.
 const MAX_DEPTH: usize = 128;
@@ -11,7 +10,8 @@ const MAX_DEPTH: usize = 128;
 /// Removes a name and all that is below it, links themselves and never what they point to.
 ///
 /// # Errors
-/// `Io`, `Interrupted`; what is gone by then is gone.
+/// `Failed` at a mount point, of which nothing is touched: it may show a share of the network or a second disk, and the
+/// directory that it was mounted in has been renamed since. `Io`, `Interrupted`; what is gone by then is gone.
 pub fn tree(parent: &Dir, name: &[u8]) -> Result<()> {
     below(parent, name, 0)
 }
@@ -23,6 +23,7 @@ fn below(parent: &Dir, name: &[u8], depth: usize) -> Result<()> {
         return Err(Error::Failed { why, next: "remove it by hand" });
     }
     match parent.look(name)? {
+        Some(Entry { mount_root: true, .. }) => Err(mounted(parent, name)),
         Some(Entry { kind: Kind::Dir, .. }) => {
             if let Some(dir) = parent.sub(name)? {
                 for inner in dir.names()?.iter() {
@@ -36,19 +37,9 @@ fn below(parent: &Dir, name: &[u8], depth: usize) -> Result<()> {
     }
 }
 
-/// Removes a directory that holds nothing but what PCs leave behind. `false`: something else is in it.
-///
-/// # Errors
-/// `Io`, `Interrupted`.
-pub fn dir_with_droppings(parent: &Dir, name: &[u8]) -> Result<bool> {
-    if parent.remove_dir(name)? {
-        return Ok(true);
+fn mounted(parent: &Dir, name: &[u8]) -> Error {
+    Error::Failed {
+        why: format!("{} is a mount point, and nothing below it is removed", parent.shown(name)),
+        next: "unmount it and run it again",
     }
-    let Some(dir) = parent.sub(name)? else {
-        return Ok(true);
-    };
-    for inner in dir.names()?.iter().filter(|inner| is_dropping(inner)) {
-        tree(&dir, inner)?;
-    }
-    parent.remove_dir(name)
 }

@@ -46,6 +46,11 @@ pub fn same(a: (u64, i64), b: (u64, i64), limits: Limits) -> Same {
     if close || whole { Same::Yes } else { Same::Content }
 }
 
+/// Whether the first of two times (nanoseconds since 1970) is later than the second, for all that the filesystem can tell.
+pub fn is_newer(a: i64, b: i64, limits: Limits) -> bool {
+    a > b && a.abs_diff(b) >= limits.granularity.unsigned_abs()
+}
+
 /// Why the target can't hold a name, or nothing if it can.
 pub fn unfit_name(name: &[u8], limits: Limits) -> Option<&'static str> {
     if name.len() > 255 {
@@ -80,12 +85,6 @@ impl Folded {
     pub fn insert(&mut self, name: &[u8]) -> bool {
         self.seen.insert(String::from_utf8_lossy(name).chars().flat_map(char::to_uppercase).collect())
     }
-}
-
-/// What a PC leaves behind in every folder it looks at: neither compared nor copied.
-pub fn is_dropping(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 4] = [b"thumbs.db", b"desktop.ini", b".ds_store", b"system volume information"];
-    name.starts_with(b"._") || name.starts_with(b"~$") || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -130,14 +129,5 @@ mod tests {
         assert!(folded.insert(b"A.csv"));
         assert!(folded.insert(b"B.csv"));
         assert!(!folded.insert(b"a.CSV"));
-    }
-
-    #[test]
-    fn droppings() {
-        for name in [&b"Thumbs.db"[..], b"DESKTOP.INI", b".DS_Store", b"._a", b"~$b.xlsx", b"System Volume Information"]
-        {
-            assert!(is_dropping(name));
-        }
-        assert!(!is_dropping(b"thumbs.dbx"));
     }
 }

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::signal;
 use crate::text::Shown;
-use crate::tree::listing::{Listing, Second};
-use crate::tree::same::is_dropping;
+use crate::tree::droppings::is_dropping;
+use crate::tree::listing::Listing;
 
 /// Deeper than any dataset that people make; a bound for the descriptors held open (two a level).
 const MAX_DEPTH: usize = 100;
@@ -53,7 +53,6 @@ pub struct Walk {
     path: Vec<u8>,
     next: Next,
     tolerant: bool,
-    second: Option<Second>,
 }
 
 /// What the next step begins with.
@@ -81,7 +80,7 @@ impl Walk {
     pub fn new(left: Option<&Dir>, right: Option<&Dir>) -> Result<Walk> {
         let list = |dir: Option<&Dir>| dir.map(|dir| dir.again().and_then(Listing::new)).transpose();
         let root = Level { left: list(left)?, right: list(right)?, path_len: 0 };
-        Ok(Walk { levels: vec![root], path: Vec::new(), next: Next::Name, tolerant: false, second: None })
+        Ok(Walk { levels: vec![root], path: Vec::new(), next: Next::Name, tolerant: false })
     }
 
     /// Goes on where the left tree can't be read, and says so by a step. Without this it is an error, so that nothing
@@ -89,20 +88,6 @@ impl Walk {
     pub fn tolerant(mut self) -> Walk {
         self.tolerant = true;
         self
-    }
-
-    /// Looks at both trees at the same time, some names ahead: for a walk that changes neither.
-    pub fn side_by_side(mut self) -> Walk {
-        self.second = Second::start();
-        self
-    }
-
-    /// Has the system begin to read the left tree's files that come next and that the right tree has otherwise or not at all, while
-    /// the one before them is copied: the medium has work while it is hashed and written.
-    pub fn read_ahead(&mut self) {
-        if let Some(Level { left: Some(left), right, .. }) = self.levels.last_mut() {
-            left.read_ahead(right.as_ref());
-        }
     }
 
     /// The path of the last step, below the roots; of `Leave` that of the directory left.
@@ -152,9 +137,6 @@ impl Walk {
             let Some(level) = self.levels.last_mut() else {
                 return Ok(None);
             };
-            if let Some(second) = &self.second {
-                second.look_ahead(&mut level.left, &mut level.right)?;
-            }
             self.path.truncate(level.path_len);
             let Some((on_left, on_right)) = level.next_name(&mut self.path) else {
                 self.levels.pop();
@@ -193,12 +175,12 @@ impl Walk {
         let listed = level.and_then(|level| if side == Side::Left { &level.left } else { &level.right }.as_ref());
         let Some(listed) = listed.filter(|_| there) else { return Ok(None) };
         match listed.look(self.name()) {
-            Ok(Some(entry)) if entry.dev != listed.dev() => {
+            Ok(Some(entry)) if entry.mount_root || entry.dev != listed.dev() => {
                 Ok(Some(Entry { kind: Kind::Other("mount point"), ..entry }))
             }
             Err(_) if self.tolerant && side == Side::Left => {
                 let kind = Kind::Other(UNREADABLE);
-                Ok(Some(Entry { kind, size: 0, mtime: 0, ino: 0, dev: listed.dev(), mode: 0, owner: (0, 0) }))
+                Ok(Some(Entry { kind, ..Entry::unknown(listed.dev()) }))
             }
             Err(error) => Err(error.unreadable()),
             entry => entry,
@@ -291,12 +273,7 @@ mod tests {
     fn steps(left: &[&str], right: &[&str]) -> Vec<String> {
         let dirs = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (left, right) = (lay(dirs.0.path(), left), lay(dirs.1.path(), right));
-        let steps = steps_of(Walk::new(Some(&left), Some(&right)).unwrap());
-        assert_eq!(steps, steps_of(Walk::new(Some(&left), Some(&right)).unwrap().side_by_side()));
-        steps
-    }
-
-    fn steps_of(mut walk: Walk) -> Vec<String> {
+        let mut walk = Walk::new(Some(&left), Some(&right)).unwrap();
         let mut steps = Vec::new();
         let letter = |entry: Option<Entry>| entry.map_or("-", |entry| if entry.kind == Kind::Dir { "d" } else { "f" });
         while let Some(step) = walk.step().unwrap() {
@@ -347,24 +324,6 @@ mod tests {
                 "file c f-"
             ]
         );
-    }
-
-    /// More names than are looked up at once, not the same on both sides, links at the borders.
-    #[test]
-    fn side_by_side_meets_what_a_plain_walk_meets() {
-        let name = |number: usize| match number {
-            // Every name opposite a link is met once more, after it.
-            254 | 255 | 256 | 511 | 512 => format!("{number:04}@"),
-            300 => format!("{number:04}/"),
-            _ => format!("{number:04}"),
-        };
-        let left: Vec<String> = (0..1200).filter(|number| number % 7 != 3).map(name).collect();
-        let right: Vec<String> = (0..700).map(|number| format!("{number:04}")).collect();
-        let words = |names: &'static [String]| names.iter().map(String::as_str).collect::<Vec<_>>();
-        let (left, right) = (words(left.leak()), words(right.leak()));
-        // `steps` holds the two walks to each other.
-        assert!(steps(&left, &right).len() > 1100);
-        assert!(steps(&right, &left).len() > 1100);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub mod call;
 pub mod factory;
+pub mod lost;
 pub mod pi_zero;
 pub mod postgres;
 pub mod recovery;

@@ -230,7 +230,8 @@ impl Mounted {
         Mounted(dir)
     }
 
-    fn unmount(self) {
+    /// Unmounts it, waiting while another thread's child has it in use.
+    pub fn unmount(self) {
         let place = self.0.path();
         // Busy for a moment: another thread's child has a copy of our descriptors until it executes its program.
         for _ in 0..2000 {

@@ -62,13 +62,13 @@ fn control_files_that_are_none() {
             "manifest.json: FIFO",
             &|root| node(root, ".toolmaster/manifest.json", FileType::Fifo, (0, 0)),
             0,
-            "master: stick wins",
+            "master: server wins",
         ),
         (
             "manifest.json: /dev/zero",
             &|root| node(root, ".toolmaster/manifest.json", FileType::CharacterDevice, (1, 5)),
             0,
-            "master: stick wins",
+            "master: server wins",
         ),
     ];
     for (case, make, code, says) in cases {

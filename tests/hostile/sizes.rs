@@ -63,7 +63,7 @@ fn control_files_of_a_terabyte() {
     let cases: [(&str, &str, i32, &str); 3] = [
         ("role of 1 TB", ".toolmaster/role", 2, "its role is"),
         ("meta.json of 1 TB", "master/meta.json", 0, "master: stick wins"),
-        ("manifest.json of 1 TB", ".toolmaster/manifest.json", 0, "master: stick wins"),
+        ("manifest.json of 1 TB", ".toolmaster/manifest.json", 0, "master: server wins"),
     ];
     for (case, name, code, says) in cases {
         let outside = Outside::fresh();

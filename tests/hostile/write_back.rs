@@ -101,19 +101,19 @@ fn links_on_a_backup_stick() {
 
 #[test]
 fn files_that_cannot_be_changed() {
-    let cases: [(&str, &str); 3] = [
-        ("write-back, immutable: a file", "master/a.csv"),
-        ("write-back, immutable: `master`", "master"),
-        ("write-back, immutable: `.toolmaster`", ".toolmaster"),
+    let cases: [(&str, &str, &str); 3] = [
+        ("write-back, immutable: a file", "master/a.csv", "is protected against changes"),
+        ("write-back, immutable: `master`", "master", "is protected against changes"),
+        ("write-back, immutable: `.toolmaster`", ".toolmaster", "Operation not permitted"),
     ];
-    for (case, place) in cases {
+    for (case, place, says) in cases {
         let outside = Outside::fresh();
         let chattr = |root: &Tree, flag: &str| drop(tool("chattr", &[flag, root.path(place).to_str().unwrap()]));
         let (server, stick) = behind(|root| chattr(root, "+i"));
         let before = server.master().files();
         // Its temporary directory may stay where nothing can be removed: the stick is not looked at here.
         let call = server.call(&["ingest", "--device", stick.device()]);
-        outside.watch(case, call, 1, "Operation not permitted");
+        outside.watch(case, call, 1, says);
         assert_eq!(server.master().files(), before, "{case}");
         assert!(!stick.is_mounted(), "{case}");
         // The operator takes the flag away, and the next run finishes the work.

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use toolmaster::NAMES;
+use toolmaster::tree::droppings::DROPPINGS;
 
 use crate::commands::{self, BUILT, Tree, is_debian_s, is_of_repository, is_program};
 use crate::document::{self, Code, Kind};
@@ -30,6 +31,8 @@ const OTHER_WORDS: &[(&str, &str)] = &[
     ("toolmaster.local", "the image's name on the network"),
     ("udev", "the device manager"),
     ("Installing: 0", "apt's word; tests/vm/first.rs"),
+    ("FOUND.000", "chkdsk's: src/tree/droppings.rs"),
+    ("LOST.DIR", "Android's: src/tree/droppings.rs"),
     ("healthy", "Docker's word; tests/vm/first.rs"),
     ("Cannot connect to the Docker daemon", "Docker's word; tests/vm/first.rs"),
     ("database system is ready to accept connections", "PostgreSQL's word; tests/vm/first.rs"),
@@ -107,7 +110,8 @@ impl Facts {
         let is_setting =
             |word: &str| word.contains('_') && !word.contains(|c: char| !(c.is_ascii_uppercase() || c == '_'));
         let setting = span.split('=').next().filter(|name| is_setting(name));
-        if OTHER_WORDS.iter().any(|(word, _)| *word == span)
+        if DROPPINGS.iter().any(|dropping| dropping.pattern == span)
+            || OTHER_WORDS.iter().any(|(word, _)| *word == span)
             || self.words.says_in_japanese(span)
             || self.tree.has_command(&words)
         {

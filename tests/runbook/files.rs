@@ -11,7 +11,7 @@ use crate::{read, root};
 /// What runs make: the path, the source that says so, and the words there.
 const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/srv/rpi-server/undo", "src/dataset/server.rs", "b\"undo\""),
-    ("/srv/rpi-server/undo/<time>", "src/dataset/history.rs", "clock.dir_names()"),
+    ("/srv/rpi-server/undo/<time>", "src/dataset/undo.rs", "clock.dir_names()"),
     ("/srv/rpi-server/undo/<time>/master", "src/dataset/mod.rs", "\"master\""),
     ("/srv/rpi-server/undo/<time>/master/<file>", "src/dataset/mod.rs", "\"master\""),
     ("/srv/rpi-server/master/<file>", "src/dataset/mod.rs", "\"master\""),
@@ -23,7 +23,7 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/srv/rpi-server/logs/usb_dist_sync.log", "src/lib.rs", "\"usb_dist_sync.log\""),
     ("/srv/rpi-server/logs/usb_backup.log", "src/lib.rs", "\"usb_backup.log\""),
     ("/srv/rpi-server/logs/snapshot.log", "src/lib.rs", "\"snapshot.log\""),
-    ("/srv/rpi-server/logs/usb_guard.log", "src/cmd/mod.rs", "\"usb_guard.log\""),
+    ("/srv/rpi-server/logs/usb_guard.log", "src/report.rs", "\"usb_guard.log\""),
     ("/srv/rpi-server/logs/jobs.jsonl", "src/os/jobs.rs", "\"jobs.jsonl\""),
     ("/run/toolmaster-page", "systemd/toolmaster-page.service", "\nRuntimeDirectory=toolmaster-page\n"),
     ("/run/toolmaster-page/index.html", "src/cmd/status.rs", "\"/run/toolmaster-page/index.html\""),

@@ -30,9 +30,9 @@ pub fn apply(env: &Env) -> Result<Record> {
     if record.phase == Phase::Applied {
         return Ok(record);
     }
-    let _datasets = [server.lock(Dataset::Master)?, server.lock(Dataset::Docviewer)?];
-    // No snapshot is taken of what is half there.
+    // No snapshot is taken of what is half there. A snapshot locks in this order too.
     let _snapshots = server.lock_snapshots()?;
+    let _datasets = [server.lock(Dataset::Master)?, server.lock(Dataset::Docviewer)?];
     record.failed = None;
     place.save(&record)?;
     let done = put_in_place(env, &server, &place, &mut record);

@@ -7,12 +7,12 @@ use log::{info, warn};
 use serde_json::json;
 
 use super::{Phase, Place, Record, apply, held, stage};
-use crate::cmd::receipt::{self, Facts};
 use crate::cmd::{Env, Report, open_stick};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::systemd;
+use crate::report::receipt::{self, Facts};
 use crate::snapshot::shelf;
 use crate::stick::chain::{Probed, Stick, WritableStick};
 use crate::stick::role::Role;

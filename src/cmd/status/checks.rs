@@ -9,8 +9,8 @@ use super::runs::{Run, Runs};
 use super::{Line, Verdict};
 use crate::clock::{Clock, DAY};
 use crate::dataset::Dataset;
-use crate::dataset::history;
 use crate::dataset::server::Server;
+use crate::dataset::undo;
 use crate::error::{Error, Result};
 use crate::mirror::record::Records;
 use crate::mirror::timer;
@@ -141,7 +141,10 @@ fn data(facts: &Facts<'_>, server: &Server) -> Result<Found> {
     Ok(match empty[..] {
         [] => good("master と docviewer があります"),
         _ if facts.runs.last_done("ingest").is_none() => off("まだ取り込みがありません"),
-        _ => bad(format!("{} が空です", empty.join(" と ")), "undo/ かスナップショットから戻す(sudo toolmaster undo)"),
+        _ => bad(
+            format!("{} が空です", empty.join(" と ")),
+            "中身のある TM-INGEST を挿すか、スナップショットから戻す(sudo toolmaster restore)",
+        ),
     })
 }
 
@@ -170,7 +173,7 @@ fn lost_edits(server: &Server) -> Result<Found> {
     let mut unseen = 0;
     if let Some(undo) = server.undo_if_there()? {
         for dataset in Dataset::ALL {
-            let places = history::list(&undo, dataset)?;
+            let places = undo::list(&undo, dataset)?;
             unseen += places.iter().filter(|place| place.part.lost && !place.part.acknowledged).count();
         }
     }

@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 
 use log::info;
 
-use super::still_there;
-use crate::dataset::history::Place;
 use crate::dataset::meta;
-use crate::dataset::publish::{self, Compare};
 use crate::dataset::server::Server;
+use crate::dataset::undo::Place;
 use crate::error::{Error, Result};
+use crate::exchange::put_back_server::still_there;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::remove;
-use crate::tree::same::Limits;
+use crate::tree::replicate::{All, replicate};
 
 /// Copies the kept datasets into a new or empty directory.
 pub fn run(server: &Server, places: &[Place], to: &Path, dry_run: bool) -> Result<()> {
@@ -86,8 +85,7 @@ fn fill(place: &Place, to: &Dir, owned: Ownership) -> Result<()> {
         return Ok(());
     };
     let mut progress = Progress::new(format!("{}: from undo/", place.dataset().name()), 0, 0);
-    let compare = Compare { limits: Limits::EXT, checksum: false, base: None };
-    publish::build(&kept, None, to, owned, compare, None, &mut progress)?;
+    replicate((Some(&kept), None), to, owned, meta::NAME, &mut All, &mut progress)?;
     if let Some(Entry { kind: Kind::File, .. }) = kept.look(meta::NAME)? {
         copy::copy(&kept, meta::NAME, to, meta::NAME, owned, &mut progress)?;
     }

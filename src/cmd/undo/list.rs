@@ -6,12 +6,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::Env;
-use super::super::plan::{Change, each_change};
-use super::{all, stick};
-use crate::dataset::history::{Place, Side};
-use crate::dataset::publish::Compare;
+use super::all;
 use crate::dataset::server::Server;
+use crate::dataset::undo::{Place, Side};
 use crate::error::{Error, Result};
+use crate::exchange::assess::open_on_stick;
+use crate::exchange::overlay::{self, Fate};
+use crate::exchange::put_back_stick as stick;
 use crate::os::dir::Dir;
 use crate::text::Shown;
 use crate::tree::same::Limits;
@@ -92,6 +93,8 @@ fn to_json(place: &Place) -> Value {
         "added": part.copied.saturating_sub(part.replaced),
         "deleted": part.deleted,
         "lost": part.lost,
+        "lost_files": part.lost_files,
+        "lost_names": part.lost_names,
         "acknowledged": part.acknowledged,
         "done": part.done,
     })
@@ -115,7 +118,7 @@ fn show_all(env: &Env, server: &Server, places: &[Place], device: Option<&Path>,
     };
     let stick = stick::open(env, &first.part, &stick::device(env, device)?)?;
     let shown = of_stick.iter().try_for_each(|place| {
-        let on_stick = super::super::verdict::open_on_stick(&stick, place.dataset())?;
+        let on_stick = open_on_stick(&stick, place.dataset())?;
         difference(place, on_stick.as_ref(), stick.limits(), lines)
     });
     shown.and(stick.release())
@@ -124,13 +127,17 @@ fn show_all(env: &Env, server: &Server, places: &[Place], device: Option<&Path>,
 fn difference(place: &Place, live: Option<&Dir>, limits: Limits, lines: &mut Lines) -> Result<()> {
     let kept = place.kept()?;
     let name = place.dataset().name();
-    each_change(kept.as_ref(), live, &Compare { limits, checksum: false, base: None }, |walk, change| {
+    let found = overlay::look(place, kept.as_ref(), live, limits, |walk, fate, left, right| {
         let path = walk.shown();
-        lines.line(&match change {
-            Change::Add(size) => format!("add      {name}/{path} ({size} bytes)"),
-            Change::Replace(size) => format!("replace  {name}/{path} ({size} bytes)"),
-            Change::Delete => format!("delete   {name}/{path}"),
-            Change::Skip(what) => format!("skip     {name}/{path} ({what})"),
+        lines.line(&match (fate, left, right) {
+            (Fate::Restore, Some(kept), None) => format!("add      {name}/{path} ({} bytes)", kept.size),
+            (Fate::Restore, Some(kept), Some(_)) => format!("replace  {name}/{path} ({} bytes)", kept.size),
+            _ => format!("delete   {name}/{path}"),
         })
-    })
+    })?;
+    let edited = [("edited since, replaced all the same", &found.lost), ("edited since, stays", &found.left)];
+    edited
+        .iter()
+        .flat_map(|(how, lost)| lost.names.iter().map(move |path| (how, path)))
+        .try_for_each(|(how, path)| lines.line(&format!("{how}: {name}/{path}")))
 }

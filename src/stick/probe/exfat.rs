@@ -73,6 +73,7 @@ pub(super) fn probe(head: &Bytes, medium: &mut Medium<'_>) -> Result<Finding, No
         uuid: serial(head.u32(SERIAL_NUMBER)),
         size: geometry.volume << geometry.sector_shift,
         dirty: flags & (FLAG_DIRTY | FLAG_MEDIA_FAILURE) != 0,
+        use_count: 0,
     }))
 }
 

@@ -23,7 +23,10 @@ const LOG_BLOCK_SIZE: usize = 0x18;
 const LOG_CLUSTER_SIZE: usize = 0x1c;
 const BLOCKS_PER_GROUP: usize = 0x20;
 const INODES_PER_GROUP: usize = 0x28;
+const MOUNT_TIME: usize = 0x2c;
+const MOUNT_COUNT: usize = 0x34;
 const MAGIC: usize = 0x38;
+const CHECK_TIME: usize = 0x40;
 const STATE: usize = 0x3a;
 const ERRORS: usize = 0x3c;
 const REV_LEVEL: usize = 0x4c;
@@ -113,6 +116,12 @@ impl Super<'_> {
             let _full = write!(text, "{dash}{byte:02x}");
         }
         text
+    }
+
+    /// When it was mounted and checked last, and how often it was mounted since.
+    fn use_count(&self) -> u64 {
+        let mixed = u64::from(self.u32(MOUNT_TIME)) << 32 | u64::from(self.u32(CHECK_TIME));
+        mixed.rotate_left(16) ^ u64::from(self.u16(MOUNT_COUNT)) | 1 << 63
     }
 
     fn dirty(&self) -> bool {
@@ -228,6 +237,7 @@ pub(super) fn probe(head: &Bytes, medium: u64) -> Finding {
         uuid: sb.uuid(),
         size: sb.size().unwrap_or_default(),
         dirty: sb.dirty(),
+        use_count: sb.use_count(),
     })
 }
 

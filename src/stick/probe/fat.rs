@@ -101,6 +101,7 @@ pub(super) fn probe(head: &Bytes, medium: &mut Medium<'_>) -> Result<Finding, No
         uuid: uuid(head, &geometry),
         size: geometry.total * geometry.sector,
         dirty: dirty(head, medium, &geometry)?,
+        use_count: 0,
     }))
 }
 

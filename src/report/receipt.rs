@@ -82,7 +82,9 @@ fn host() -> String {
 /// *Pure.* The whole of it, with the line ends that Notepad wants.
 fn text(time: &str, host: &str, report: &Report, facts: Facts<'_>) -> String {
     let done = report.datasets.values().any(is_done);
+    let lost = report.datasets.values().any(|value| count(value, "lost") > 0);
     let heading = match (facts.error, done) {
+        (None, _) if lost => "完了。ただし、採られなかったファイルがあります",
         (None, _) => "完了",
         (Some(_), true) => "一部未完了",
         (Some(_), false) => "失敗",
@@ -101,6 +103,7 @@ fn text(time: &str, host: &str, report: &Report, facts: Facts<'_>) -> String {
         let reason = word(value, "reason").unwrap_or_default();
         told |= facts.error.is_some_and(|error| error.to_string() == reason);
         let _ = writeln!(text, "{}", line(name, value));
+        tell_lost(&mut text, name, value);
     }
     if let Some(error) = facts.error.filter(|_| !told) {
         let _ = writeln!(text, "{}: {}", trouble(error.result_word()), shown(&error.to_string()));
@@ -108,6 +111,9 @@ fn text(time: &str, host: &str, report: &Report, facts: Facts<'_>) -> String {
     let next = match facts.error {
         None if report.job == "recover" => {
             "抜いて、RUNBOOK の「サーバー交換」の続きをしてください。この USB メモリは、次に挿すとバックアップに戻ります。"
+        }
+        None if lost => {
+            "このまま抜いて使えます。採られなかったファイルはサーバの undo に残してあります。必要なものは、このファイルを担当者に見せて、戻してもらってください。"
         }
         None => "このまま抜いて使えます。",
         Some(_) => {
@@ -122,6 +128,29 @@ fn word<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str)
 }
 
+fn count(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// Names the files whose content the other side never had, and where they are kept.
+fn tell_lost(text: &mut String, name: &str, value: &Value) {
+    let files = count(value, "lost");
+    if files == 0 {
+        return;
+    }
+    let place = shown(word(value, "lost_in").unwrap_or_default());
+    let _ = writeln!(text, "{name}: 採られなかったファイル {files} 件(サーバの {place} に残しました):");
+    let names = value.get("lost_names").and_then(Value::as_array);
+    let names: Vec<&str> = names.into_iter().flatten().filter_map(Value::as_str).collect();
+    for file in &names {
+        let _ = writeln!(text, "  {}", shown(file));
+    }
+    let more = files.saturating_sub(names.len() as u64);
+    if more > 0 {
+        let _ = writeln!(text, "  ほか {more} 件");
+    }
+}
+
 /// Whether the record says that all is well with a dataset.
 fn is_done(value: &Value) -> bool {
     let outcome = word(value, "outcome").unwrap_or_default();
@@ -131,7 +160,7 @@ fn is_done(value: &Value) -> bool {
 
 /// What became of a dataset, or of the archive.
 fn line(name: &str, value: &Value) -> String {
-    let number = |key: &str| value.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let number = |key: &str| count(value, key);
     let bytes = Bytes(number("bytes"));
     let counts = format!("コピー {} 件 ({bytes})、削除 {} 件", number("copied"), number("deleted"));
     let reason = word(value, "reason").unwrap_or_default();

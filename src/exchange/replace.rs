@@ -1,0 +1,365 @@
+//! The two ways in which a winner replaces the loser, step by step (SPEC 6). What a crash after each step leaves is
+//! said at the step.
+
+use std::collections::HashMap;
+use std::fs::File;
+
+use log::{info, warn};
+
+use super::assess::Assessment;
+use super::hooks;
+use super::session::Session;
+use crate::dataset::meta::{self, Meta};
+use crate::dataset::publish::{self, Compare, Exchanged, Listing, Lists, take_in};
+use crate::dataset::server::Server;
+use crate::dataset::stick_state::known::Rule;
+use crate::dataset::stick_state::{StickState, push};
+use crate::dataset::survey::{Change, Lost, Survey};
+use crate::dataset::undo::{self, List, Part, Place, Side};
+use crate::dataset::{Dataset, writeback};
+use crate::error::{Error, Result};
+use crate::os::atomic;
+use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::progress::Progress;
+use crate::tree::copy;
+use crate::tree::manifest::{Listed, Writer};
+use crate::tree::stream::Stream;
+use crate::tree::walk::{Step, Walk};
+
+/// One dataset on both sides, and what was found there.
+pub struct Sides<'a> {
+    /// Which.
+    pub dataset: Dataset,
+    /// On the stick.
+    pub stick: &'a Dir,
+    /// On the server, if it has one.
+    pub live: Option<&'a Dir>,
+}
+
+/// What is to be written to the stick, and how.
+pub struct Writing<'a> {
+    /// What the stick becomes equal to.
+    pub source: &'a Dir,
+    /// How much that is.
+    pub change: &'a Change,
+    /// In which order it fits.
+    pub order: writeback::Order,
+    /// What was edited on the stick is left alone; one for each of the two passes.
+    pub edited: Option<[writeback::Edited; 2]>,
+    /// Files that are written again whatever their size and time say.
+    pub rotten: Option<&'a HashMap<Vec<u8>, u64>>,
+    /// Of what time the state is that the stick gets, unix seconds.
+    pub time: i64,
+}
+
+impl<'a> Writing<'a> {
+    /// All of `source`.
+    pub fn all(source: &'a Dir, change: &'a Change, order: writeback::Order, time: i64) -> Writing<'a> {
+        Writing { source, change, order, edited: None, rotten: None, time }
+    }
+}
+
+/// What came of replacing the server's dataset.
+pub enum Replaced {
+    /// It is replaced.
+    Done,
+    /// It was edited meanwhile and stands.
+    Edited,
+}
+
+/// Brings to an end what a run that was cut off left of a dataset, under its lock.
+///
+/// # Errors
+/// `Io`.
+pub fn recover(server: &Server, dataset: Dataset) -> Result<()> {
+    let taken_back = undo::recover(server, dataset, |uuid| {
+        StickState::open(server.state.as_ref(), uuid, &server.id, "", None, false)?.promote(dataset)
+    })?;
+    if taken_back {
+        hooks::not_due(server, dataset)?;
+    }
+    Ok(())
+}
+
+impl Session<'_> {
+    /// Makes the place in `undo/` for what is about to be replaced.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn place(&self, dataset: Dataset, side: Side, change: &Change, lost: &Lost) -> Result<Place> {
+        let undo = self.server.undo()?;
+        let superblock = self.stick.stick().superblock();
+        let stick = (superblock.uuid.as_str(), superblock.label.as_str());
+        let mut part = Part::new(&undo, self.env.clock, self.name, side, stick, change, self.asked.belief)?;
+        part.add_lost(lost);
+        Place::new(&undo, &mut self.undo_name.borrow_mut(), self.env.clock, dataset, part)
+    }
+
+    /// Whether contents count even where size and time are the same: also where nobody ever held the two sides against each other.
+    fn by_content(&self, base: Option<&Stream>) -> bool {
+        self.asked.checksum || (base.is_none() && self.name == undo::INGEST)
+    }
+
+    fn owner(&self, live: Option<&Dir>) -> Result<(u32, u32)> {
+        live.map_or_else(|| self.server.owner(), |live| Ok(live.entry()?.owner))
+    }
+
+    /// The stick's dataset becomes the server's.
+    ///
+    /// # Errors
+    /// Whatever stops it; the server's dataset is then the old one, unless the exchange was done.
+    pub fn server_side(&self, sides: &Sides<'_>, assessed: &Assessment) -> Result<Replaced> {
+        let undo = self.server.undo()?;
+        let found = &assessed.found;
+        let mut place = self.place(sides.dataset, Side::Server, &found.to_server, &assessed.lost)?;
+        // A crash up to the exchange leaves an unfinished place, which the next run removes.
+        let built = self.build(sides, assessed, &place);
+        match built.and_then(|listing| hooks::due(self.server, sides.dataset).map(|()| listing)) {
+            Ok(listing) => {
+                place.part.added = listing.added;
+                place.part.add_lost(&listing.hidden);
+            }
+            Err(error) => {
+                place.discard(&undo)?;
+                return Err(error);
+            }
+        }
+        if let Exchanged::Edited(saved) = publish::exchange(self.server, sides.dataset, &mut place, found.fingerprint)?
+        {
+            hooks::not_due(self.server, sides.dataset)?;
+            if saved.files == 0 {
+                place.discard(&undo)?;
+            } else {
+                self.undo_name.take();
+            }
+            return Ok(Replaced::Edited);
+        }
+        // The new dataset is live. A crash from here on: the next run finds it by its inode and does the next two steps.
+        self.state.promote(sides.dataset)?;
+        place.part.done = true;
+        place.save()?;
+        self.keep_odd_meta(sides, &place)?;
+        // Then the stick's time; without it the contents are equal all the same.
+        self.set_stick_meta(sides, assessed.time)?;
+        undo::prune(&undo, sides.dataset, self.asked.belief, None)?;
+        Ok(Replaced::Done)
+    }
+
+    fn build(&self, sides: &Sides<'_>, assessed: &Assessment, place: &Place) -> Result<Listing> {
+        let owner = self.owner(sides.live)?;
+        let to = place.run().make(place.name(), 0o755)?;
+        let mut base = self.known(sides.dataset)?.base;
+        let compare = Compare::with(self.stick.stick().limits(), self.by_content(base.as_ref()), base.as_mut());
+        let change = &assessed.found.to_server;
+        let mut progress =
+            Progress::new(format!("{}: from the stick", sides.dataset.name()), change.bytes, change.files);
+        let mut next = self.state.start(sides.dataset, "next", assessed.time)?;
+        let mut lists = Lists::start(place)?;
+        let owned = publish::server_ownership(owner);
+        take_in((sides.stick, sides.live), &to, owned, compare, (&mut lists, &mut next), &mut progress)?;
+        let listing = lists.end()?;
+        self.state.end(next)?;
+        publish::put_meta(&to, &Meta::read(sides.stick)?.with_time(assessed.time), owner)?;
+        self.stick.check_read().map(|()| listing)
+    }
+
+    /// The server's dataset becomes the stick's.
+    ///
+    /// # Errors
+    /// Whatever stops it; if the stick was being written to by then, the next run finishes it.
+    pub fn stick_side(
+        &self,
+        sides: &Sides<'_>,
+        live: &Dir,
+        assessed: &Assessment,
+        order: writeback::Order,
+    ) -> Result<()> {
+        let undo = self.server.undo()?;
+        let found = &assessed.found;
+        let place = self.place(sides.dataset, Side::Stick, &found.to_stick, &assessed.lost)?;
+        let place = self.keep_stick(sides, live, place, assessed.time)?;
+        // What the stick holds and is to hold is on record: from here on a pulled stick is finished by the next run.
+        publish::write_server_meta(live, &place, assessed.time)?;
+        self.write_back(sides, Writing::all(live, &found.to_stick, order, assessed.time))?;
+        self.set_stick_meta(sides, assessed.time)?;
+        self.state.promote(sides.dataset)?;
+        undo::prune(&undo, sides.dataset, self.asked.belief, None)
+    }
+
+    /// Keeps in `undo/` what of the stick's dataset is about to be replaced by `source`, and records what the stick is to hold.
+    ///
+    /// # Errors
+    /// Whatever stops it. What is kept by then stays: that the stick is about to change may be on record already, and then
+    /// the next run changes it without keeping it once more.
+    pub fn keep_stick(&self, sides: &Sides<'_>, source: &Dir, mut place: Place, time: i64) -> Result<Place> {
+        let kept = self.keep(sides, source, &mut place, time).and_then(|()| {
+            let mut planned = self.state.start(sides.dataset, "planned", time)?;
+            list_files(source, &mut planned, |_, _| Ok(None))?;
+            self.state.end(planned)
+        });
+        if let Err(error) = kept {
+            place.discard(&self.server.undo()?)?;
+            return Err(error);
+        }
+        self.state.add_intent(sides.dataset)?;
+        Ok(place)
+    }
+
+    /// Copies to `undo/` what the stick has otherwise than `source`, and lists all that it has.
+    fn keep(&self, sides: &Sides<'_>, source: &Dir, place: &mut Place, time: i64) -> Result<()> {
+        let owned = publish::server_ownership(self.owner(sides.live)?);
+        let kept = place.run().make(place.name(), 0o755)?;
+        kept.set_owner_mode(owned.owner, owned.dir_mode)?;
+        let mut base = self.known(sides.dataset)?.base;
+        let compare = Compare::with(self.stick.stick().limits(), self.by_content(base.as_ref()), base.as_mut());
+        let mut before = self.state.start(sides.dataset, "before", time)?;
+        let mut lists = Lists::start(place)?;
+        let mut progress = Progress::new(format!("{}: what the stick held", sides.dataset.name()), 0, 0);
+        publish::keep_replaced((sides.stick, source), &kept, owned, compare, (&mut lists, &mut before), &mut progress)?;
+        let listing = lists.end()?;
+        place.part.added = listing.added;
+        place.part.add_lost(&listing.hidden);
+        place.remove_list(List::Before)?;
+        self.state.end(before)?;
+        if let Some(Entry { kind: Kind::File, .. }) = sides.stick.look(meta::NAME)? {
+            copy::copy(sides.stick, meta::NAME, &kept, meta::NAME, owned, &mut progress)?;
+        }
+        kept.sync_all()?;
+        self.stick.check_read()?;
+        place.part.done = true;
+        place.save()
+    }
+
+    /// Keeps in `undo/` what somebody edited on a DIST stick since the server filled it, before it is filled again; gives the run that keeps it.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`; then nothing on the stick was changed.
+    pub fn keep_edits(&self, sides: &Sides<'_>, found: &Survey) -> Result<Option<String>> {
+        let lost = &found.lost_on_stick;
+        if found.since.is_none() || lost.files == 0 {
+            return Ok(None);
+        }
+        let undo = self.server.undo()?;
+        let mut place = self.place(sides.dataset, Side::Stick, &found.to_stick, lost)?;
+        let owned = publish::server_ownership(self.owner(sides.live)?);
+        let copy_all = || {
+            let kept = place.run().make(place.name(), owned.dir_mode)?;
+            let mut progress = Progress::new(format!("{}: what was edited on the stick", sides.dataset.name()), 0, 0);
+            for path in lost.paths() {
+                let Some((from, name)) = sides.stick.below(path)? else { continue };
+                let to = kept.made_below(path, owned.dir_mode)?;
+                copy::copy(&from, name, &to, name, owned, &mut progress)?;
+            }
+            kept.sync_all()
+        };
+        if let Err(error) = copy_all() {
+            place.discard(&undo)?;
+            return Err(error);
+        }
+        place.part.done = true;
+        place.part.told = true;
+        place.save()?;
+        warn!(
+            "{}: {} file(s) were edited on the stick since the server filled it; they are kept in undo/{}: {}",
+            sides.dataset.name(),
+            lost.files,
+            place.when(),
+            lost.names.join(", ")
+        );
+        Ok(Some(place.when()))
+    }
+
+    /// Finishes what a pulled stick cut off: everything that was not edited since becomes the server's present state. What was edited keeps the common state
+    /// that it had before.
+    ///
+    /// # Errors
+    /// As [`Session::stick_side`].
+    pub fn finish(&self, sides: &Sides<'_>, live: &Dir, assessed: &Assessment, order: writeback::Order) -> Result<()> {
+        let rule = Rule { limits: self.stick.stick().limits(), checksum: self.asked.checksum };
+        // What was edited is told by the lists as they are before this run adds its own.
+        let edited = || Ok::<_, Error>(writeback::Edited { known: self.known(sides.dataset)?, rule });
+        let edited = [edited()?, edited()?];
+        // That the stick may come to hold the present state goes on record too. As what it held before stands "nothing":
+        // cut off twice, a file that is missing was lost by us, not deleted on a PC.
+        let before = self.state.start(sides.dataset, "before", assessed.time)?;
+        self.state.end(before)?;
+        let mut planned = self.state.start(sides.dataset, "planned", assessed.time)?;
+        list_files(live, &mut planned, |_, _| Ok(None))?;
+        self.state.end(planned)?;
+        self.state.add_intent(sides.dataset)?;
+        let work = Writing::all(live, &assessed.found.to_stick, order, assessed.time);
+        self.write_back(sides, Writing { edited: Some(edited), ..work })?;
+        self.state.promote(sides.dataset)
+    }
+
+    /// Makes the stick's dataset equal to `source`; the list `next` says what it holds afterwards.
+    ///
+    /// # Errors
+    /// As [`writeback::run`].
+    pub fn write_back(&self, sides: &Sides<'_>, work: Writing<'_>) -> Result<()> {
+        let dataset = sides.dataset;
+        let mut base = self.known(dataset)?.base;
+        let compare = Compare {
+            rotten: work.rotten,
+            ..Compare::with(self.stick.stick().limits(), self.by_content(base.as_ref()), base.as_mut())
+        };
+        let (bytes, files) = (work.change.bytes, work.change.files);
+        let mut progress = Progress::new(format!("{}: to the stick", dataset.name()), bytes, files);
+        let mut list = self.state.start(dataset, "next", work.time)?;
+        let trees = writeback::Sides { server: work.source, stick: sides.stick, temp: self.temp };
+        writeback::run(&trees, work.order, compare, work.edited, &mut list, &|| self.mark(), &mut progress)?;
+        self.state.end(list)
+    }
+
+    /// A `meta.json` that is no JSON object is replaced by one; what somebody wrote into it is kept in `undo/`.
+    fn keep_odd_meta(&self, sides: &Sides<'_>, place: &Place) -> Result<()> {
+        let odd = Meta::read(sides.stick)?;
+        if odd.bytes.trim_ascii().is_empty() || odd.is_object() {
+            return Ok(());
+        }
+        warn!("{}: the stick's meta.json is no JSON object; it is kept in undo/{}", sides.dataset.name(), place.when());
+        atomic::write(place.run(), &undo::odd_meta(sides.dataset), &odd.bytes, 0o644)
+    }
+
+    fn set_stick_meta(&self, sides: &Sides<'_>, time: i64) -> Result<()> {
+        let (parent, name) = self.server.place(sides.dataset);
+        let live = parent.sub(name)?;
+        let content = Meta::read(live.as_ref().unwrap_or(sides.stick))?.with_time(time);
+        self.stick.set_file(self.temp, sides.stick, meta::NAME, &content)
+    }
+
+    /// Records that both sides hold the same files now.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn record_common(&self, sides: &Sides<'_>, time: i64) -> Result<()> {
+        let mut base = self.known(sides.dataset)?.base;
+        let mut compare = Compare::with(self.stick.stick().limits(), self.asked.checksum, base.as_mut());
+        let mut next = self.state.start(sides.dataset, "next", time)?;
+        list_files(sides.stick, &mut next, |walk, entry| compare.hash_of(walk, entry).map(Some))?;
+        self.state.end(next)?;
+        self.stick.check_read()?;
+        self.state.promote(sides.dataset)?;
+        info!("{}: noted as the common state of stick and server", sides.dataset.name());
+        Ok(())
+    }
+}
+
+/// Lists the files of a dataset.
+fn list_files(
+    dir: &Dir,
+    writer: &mut Writer<File>,
+    mut hash: impl FnMut(&Walk, &Entry) -> Result<Option<[u8; 32]>>,
+) -> Result<()> {
+    let mut walk = Walk::new(Some(dir), None)?;
+    while let Some(step) = walk.step()? {
+        if let Step::File { left: Some(entry), .. } = step
+            && walk.path() != meta::NAME
+        {
+            let sha256 = hash(&walk, &entry)?;
+            let listed = Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
+            push(writer, &listed, dir)?;
+        }
+    }
+    Ok(())
+}
