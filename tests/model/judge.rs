@@ -1,0 +1,271 @@
+//! What one ingest has to keep to, dataset by dataset, and what the oracle knows after it.
+
+use std::collections::BTreeSet;
+
+use crate::lost::{Contents, Lost, Sides, Winner};
+use crate::media::{View, contents};
+use crate::oracle::{Common, Oracle, Owed, lost_in, name, values};
+use crate::steps::{Consent, Visit};
+use crate::visit::{Late, Seen};
+
+impl Oracle {
+    /// A stick visited a server.
+    pub fn ingested(&mut self, visit: &Visit, seen: &Seen) {
+        let (server, stick) = (visit.server, visit.stick);
+        let run = &seen.run;
+        if let Some(late) = &seen.late {
+            self.saved_late(late.replaced.as_ref(), &late.content);
+        }
+        if let Some(wrong) = &seen.rehearsal {
+            self.breaks("dry-run", wrong);
+        }
+        let proper = match run.code {
+            None => true,
+            Some(code) if !seen.stick[0].has_role => code == 2,
+            Some(3) => seen.stick[0].datasets == [None, None],
+            Some(code) => [0, 2].contains(&code) || (code == 75 && (seen.ahead || seen.late.is_some())),
+        };
+        self.demand("code", proper, || format!("ended with {:?}", run.code));
+        let keeps = |views: &[View; 2]| views[0].droppings == views[1].droppings;
+        self.demand("droppings", keeps(&seen.server), || droppings("server", &seen.server));
+        self.demand("droppings", seen.torn || keeps(&seen.stick), || droppings("stick", &seen.stick));
+        for (key, kept) in &seen.undo[0] {
+            // What is found later may be added.
+            let now = seen.undo[1].get(key);
+            let whole = now.is_none_or(|now| kept.files.iter().all(|(path, file)| now.files.get(path) == Some(file)));
+            self.demand("undo-touched", whole, || format!("undo/{}/{} lost files", key.0, name(key.1)));
+        }
+        let owed_before = self.owed.len();
+        let mut stick_won = false;
+        for dataset in 0..2 {
+            let sides = Sides::new(seen, dataset);
+            if !seen.stick[0].has_role || !sides.on_stick {
+                let same = contents(&sides.server[0]) == contents(&sides.server[1]);
+                self.demand("mixture", same, || format!("{}: the server changed without a cause", name(dataset)));
+            } else if seen.killed || seen.torn {
+                self.cut_off(visit, seen, dataset, &sides);
+            } else {
+                // Over an empty server the stick needs no consent.
+                stick_won |= sides.winner() == Winner::Stick && !sides.server[0].is_empty();
+                self.ended(visit, seen, dataset, &sides, owed_before > 0);
+            }
+        }
+        if stick_won && consent_by_file(&seen.stick[0]) {
+            let used = seen.stick[1].consents.contains("REPLACE-done.txt") && !consent_by_file(&seen.stick[1]);
+            self.demand("consent", used, || format!("it was used, but is {:?}", seen.stick[1].consents));
+        }
+        if run.code == Some(0) && !seen.torn {
+            self.settle(server, stick, owed_before, seen);
+        }
+        if let Some(Late { dataset, path, content, .. }) = &seen.late {
+            let has = |view: &View| view.files(*dataset).get(path).is_some_and(|file| file.content == *content);
+            if has(&seen.server[1]) {
+                self.on_server[server][*dataset].insert(content.clone());
+            } else if lost_in(&seen.undo[1]).contains(content) {
+                self.tell(content);
+            } else {
+                self.owed.push(Owed { content: content.clone(), server, stick: None });
+            }
+            if has(&seen.stick[1]) {
+                self.sticks[stick].held[*dataset].insert(content.clone());
+            }
+            self.blur(stick, *dataset, server);
+        }
+    }
+
+    fn tell(&mut self, content: &str) {
+        if let Some(fate) = self.fates.get_mut(content).filter(|fate| !fate.told) {
+            (fate.told, fate.acknowledged) = (true, false);
+        }
+    }
+
+    /// A run that did not come to its end: the server has the one or the other.
+    fn cut_off(&mut self, visit: &Visit, seen: &Seen, dataset: usize, sides: &Sides) {
+        let (server, stick) = (visit.server, visit.stick);
+        let [old, new] = [contents(&sides.server[0]), contents(&sides.server[1])];
+        let offered = contents(&sides.stick[0]);
+        let whole = new == old || new == offered;
+        let whole = whole || (self.unfinished(visit.stick, dataset) && of_both(&new, &old, &offered));
+        self.demand("mixture", whole, || format!("{}: neither old nor new: {new:?}", name(dataset)));
+        let carried = &self.sticks[stick];
+        let old_stick = carried.common[dataset].server() == Some(server) && !carried.edited[dataset];
+        let forced = visit.consent == Consent::Force || consent_by_file(&seen.stick[0]);
+        self.demand("old-wins", !old_stick || forced || new == old || old.is_empty(), || {
+            format!("{}: the stick won, which nobody edited since it was in step", name(dataset))
+        });
+        let mut lost = Lost::default();
+        for side in [Winner::Server, Winner::Stick] {
+            self.lost_by(side, visit, dataset, sides, &mut lost);
+        }
+        let said = lost_in(&seen.undo[1]);
+        for content in lost.must.into_values() {
+            if said.contains(&content) {
+                self.tell(&content);
+            } else {
+                self.owed.push(Owed { content, server, stick: Some(stick) });
+            }
+        }
+        for content in lost.waived {
+            self.fates.entry(content).or_default().waived = true;
+        }
+        if new != old {
+            let heritage = self.sticks[stick].held[dataset].clone();
+            self.on_server[server][dataset].extend(heritage);
+        }
+        let carried = &mut self.sticks[stick];
+        carried.held[dataset].extend(contents(&sides.stick[1]).into_values());
+        self.blur(stick, dataset, server);
+    }
+
+    fn blur(&mut self, stick: usize, dataset: usize, server: usize) {
+        let common = &mut self.sticks[stick].common[dataset];
+        *common = common.blurred(server);
+    }
+
+    /// A run that came to its end.
+    fn ended(&mut self, visit: &Visit, seen: &Seen, dataset: usize, sides: &Sides, owing: bool) {
+        let winner = sides.winner();
+        self.who_won(visit, seen, dataset, sides, winner);
+        let lost = self.lost(visit, dataset, sides, winner);
+        self.what_was_said(seen, dataset, &lost, winner, owing || sides.late);
+        if !sides.late {
+            let exact = !owing && !self.unfinished(visit.stick, dataset);
+            self.what_was_kept(seen, dataset, sides, winner, exact);
+        }
+        let said = lost_in(&seen.undo[1]);
+        for content in lost.must.values().chain(&lost.may) {
+            if said.contains(content) {
+                self.tell(content);
+            }
+        }
+        let untold: Vec<_> = lost.must.values().filter(|content| !said.contains(*content)).collect();
+        for content in lost.waived.iter().chain(untold) {
+            self.fates.entry(content.clone()).or_default().waived = true;
+        }
+        self.after(visit, seen, dataset, sides, winner);
+    }
+
+    /// The side that won is one that may, and the other is its equal now.
+    fn who_won(&mut self, visit: &Visit, seen: &Seen, dataset: usize, sides: &Sides, winner: Winner) {
+        let [old, new] = [contents(&sides.server[0]), contents(&sides.server[1])];
+        let [offered, left] = [contents(&sides.stick[0]), contents(&sides.stick[1])];
+        let place = name(dataset);
+        let whole = match winner {
+            Winner::Nobody => true,
+            Winner::Stick => new == offered && left == offered,
+            Winner::Server => left == old,
+        };
+        let whole = whole || (self.unfinished(visit.stick, dataset) && new == left && of_both(&new, &old, &offered));
+        self.demand("mixture", whole, || format!("{place}: {winner:?} won; server {new:?}, stick {left:?}"));
+        let forced = visit.consent == Consent::Force || consent_by_file(&seen.stick[0]);
+        if sides.late {
+            return;
+        }
+        if forced {
+            self.demand("consent", new == offered, || format!("{place}: the stick did not win with consent"));
+            return;
+        }
+        match (offered.is_empty(), old.is_empty()) {
+            (true, true) => return,
+            (true, false) => {
+                let refused = winner == Winner::Nobody;
+                self.demand("empty", refused, || format!("{place}: an empty stick, and {winner:?} won"));
+                return;
+            }
+            (false, true) => {
+                self.demand("empty", new == offered, || {
+                    format!("{place}: the server had nothing, the stick did not win")
+                });
+                return;
+            }
+            (false, false) => {}
+        }
+        let carried = &self.sticks[visit.stick];
+        let (common, edited) = (carried.common[dataset].clone(), carried.edited[dataset]);
+        if common.server() != Some(visit.server) {
+            return;
+        }
+        if !edited {
+            self.demand("old-wins", winner != Winner::Stick, || {
+                format!("{place}: the stick won, which nobody edited since it was in step")
+            });
+            self.demand("follows", left == old, || format!("{place}: the stick, unedited, is not the server's equal"));
+        } else if let Common::Known { base, meta, .. } = common {
+            let here: BTreeSet<&String> = offered.values().collect();
+            let gone = base.iter().filter(|(path, content)| !offered.contains_key(*path) && !here.contains(content));
+            let untouched = base == old && seen.server[0].metas[dataset] == meta;
+            let sound = untouched && !seen.doubtful && gone.count() * 3 <= base.len();
+            self.demand("arrives", !sound || new == offered, || {
+                format!("{place}: edited on the stick alone, it did not win")
+            });
+        }
+    }
+
+    /// An earlier run with that stick was cut off. The next one finishes it first, so that the stick brings the files that were
+    /// edited on it among those of the server.
+    fn unfinished(&self, stick: usize, dataset: usize) -> bool {
+        matches!(self.sticks[stick].common[dataset], Common::Unclear { .. })
+    }
+
+    /// What both sides have in common now.
+    fn after(&mut self, visit: &Visit, seen: &Seen, dataset: usize, sides: &Sides, winner: Winner) {
+        let (server, stick) = (visit.server, visit.stick);
+        let [new, left] = [contents(&sides.server[1]), contents(&sides.stick[1])];
+        let equal = new == left;
+        let carried = &mut self.sticks[stick];
+        if winner == Winner::Stick || equal {
+            self.on_server[server][dataset].extend(carried.held[dataset].iter().cloned());
+        }
+        if winner == Winner::Server || equal {
+            carried.held[dataset].extend(self.on_server[server][dataset].iter().cloned());
+        }
+        if !equal {
+            return;
+        }
+        let known = matches!(carried.common[dataset], Common::Known { server: with, .. } if with == server);
+        let recorded = matches!(seen.run.code, Some(0 | 2)) && !sides.late && (known || winner != Winner::Nobody);
+        self.written.insert((server, carried.uuid, dataset), new.clone());
+        carried.edited[dataset] = false;
+        carried.common[dataset] = if recorded {
+            Common::Known { server, base: new, meta: seen.server[1].metas[dataset].clone() }
+        } else {
+            Common::Unclear { server: Some(server) }
+        };
+    }
+
+    /// What earlier runs left to be told is told by now.
+    fn settle(&mut self, server: usize, stick: usize, before: usize, seen: &Seen) {
+        let flagged = lost_in(&seen.undo[1]);
+        let views = [&seen.server[1], &seen.stick[1]];
+        let live: BTreeSet<String> =
+            views.iter().flat_map(|view| [values(view, 0), values(view, 1)]).flatten().collect();
+        let (due, rest): (Vec<_>, Vec<_>) = self
+            .owed
+            .drain(..before.min(self.owed.len()))
+            .partition(|owed| owed.server == server && owed.stick.is_none_or(|owing| owing == stick));
+        self.owed.splice(..0, rest);
+        for owed in due {
+            if flagged.contains(&owed.content) {
+                self.tell(&owed.content);
+            } else {
+                self.demand("owed", live.contains(&owed.content), || {
+                    format!("{:?} was left by an earlier run and is not told of", owed.content)
+                });
+            }
+        }
+    }
+}
+
+/// Each file is that of the one or of the other side.
+fn of_both(mixed: &Contents, one: &Contents, other: &Contents) -> bool {
+    let from = |path: &String, side: &Contents| side.get(path) == mixed.get(path);
+    mixed.keys().chain(one.keys()).chain(other.keys()).all(|path| from(path, one) || from(path, other))
+}
+
+fn consent_by_file(stick: &View) -> bool {
+    stick.consents.iter().any(|name| ["REPLACE", "REPLACE.TXT"].contains(&name.to_uppercase().as_str()))
+}
+
+fn droppings(side: &str, views: &[View; 2]) -> String {
+    format!("the {side}'s: {:?}, then {:?}", views[0].droppings, views[1].droppings)
+}
