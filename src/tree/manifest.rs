@@ -49,8 +49,7 @@ pub struct Header {
     /// On a stick: the run that wrote it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub run: Option<String>,
-    /// In the server's copy: the run that the stick's own manifest may still name, if the stick was pulled before it
-    /// was told of the newer one.
+    /// In the server's copy: the digest of the manifest that the stick may still have, if it was pulled before it got this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub previous: Option<String>,
     /// In a snapshot: its place in the order of all snapshots of the server.
