@@ -1,8 +1,9 @@
 //! What the program can say: the string literals of its sources, and whether a quoted text is one of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 
 /// A literal as a pattern, or a quote as one: `{…}` of a format string and `…` of a quote stand for anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ enum Piece {
 pub struct Words {
     exact: BTreeSet<String>,
     patterns: Vec<Vec<Piece>>,
+    /// What may stand for a placeholder, by the depth: a long quote asks for the same piece in very many ways.
+    known: Mutex<HashMap<(String, usize), bool>>,
 }
 
 /// So many letters and digits of a quote must be the literal's own.
@@ -35,7 +38,7 @@ impl Words {
         let is_said = |literal: &String| !literal.contains("</") && !literal.contains("/>");
         let exact: BTreeSet<String> = literals(source).into_iter().filter(is_said).collect();
         let patterns = exact.iter().map(|literal| pattern(literal)).collect();
-        Words { exact, patterns }
+        Words { exact, patterns, known: Mutex::default() }
     }
 
     /// Whether this is the whole of a literal.
@@ -88,8 +91,14 @@ impl Words {
 
     fn may_stand_there(&self, taken: &[Piece], depth: usize) -> bool {
         let text: String = taken.iter().map(|piece| if let Piece::Char(c) = piece { *c } else { '…' }).collect();
-        let text = text.trim();
-        is_value(text) || self.has(text) || (depth > 0 && self.holds(taken, depth - 1))
+        let key = (text, depth);
+        let known = self.known.lock().unwrap().get(&key).copied();
+        known.unwrap_or_else(|| {
+            let text = key.0.trim();
+            let may = is_value(text) || self.has(text) || (depth > 0 && self.holds(taken, depth - 1));
+            self.known.lock().unwrap().insert(key, may);
+            may
+        })
     }
 }
 
