@@ -28,17 +28,29 @@ as_root() {
   fi
 }
 
-# need_packages PACKAGE…: installs those Debian packages that are missing.
-need_packages() {
-  local package missing=()
+# missing_packages PACKAGE…: those that are not installed, a line each.
+missing_packages() {
+  local package
   for package in "$@"; do
-    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf '%s\n' "$package"
   done
+}
+
+# need_packages PACKAGE…: installs those Debian packages that are missing. Twice if need be: one package may have another removed
+# that is here in a newer version than the mirror's.
+need_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
   [ ${#missing[@]} -gt 0 ] || return 0
-  printf 'Installing Debian packages: %s\n' "${missing[*]}"
   as_root apt-get update -qq || die "the list of Debian packages can't be had -> connect this machine to a mirror, or install by hand: ${missing[*]}"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" ||
-    die "these Debian packages can't be installed: ${missing[*]}"
+  for _ in 1 2; do
+    printf 'Installing Debian packages: %s\n' "${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" ||
+      die "these Debian packages can't be installed: ${missing[*]}"
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} -gt 0 ] || return 0
+  done
+  die "these Debian packages are not there although they were installed: ${missing[*]}"
 }
 
 # Rust, and the C linker that it needs for programs of this machine (for the Pi it brings its own).
