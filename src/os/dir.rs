@@ -135,7 +135,7 @@ impl Dir {
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(self.err("open the directory", name, error)),
         };
-        // openat2 could say the same at once, but the emulator of the Pi's processor that the tests use does not have it.
+        // Not openat2, which could say the same at once: a unit with RestrictSUIDSGID= has none, nor has the emulator that the tests use.
         match Entry::of_file(&fd) {
             Ok(entry) if entry.mount_root => Err(self.err("open the directory", name, Errno::XDEV)),
             Ok(_) => Ok(Some(Dir { fd, path: self.path_of(name) })),
