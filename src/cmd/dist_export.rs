@@ -18,7 +18,7 @@ use crate::exchange::assess::{Asked, open_on_stick, unfit};
 use crate::exchange::hooks;
 use crate::exchange::plan::log_plan;
 use crate::exchange::replace::{Sides, Writing, recover};
-use crate::exchange::session::{self, Manner, Session, with_stick};
+use crate::exchange::session::{self, Manner, Session, Visit, with_stick};
 use crate::os::dir::Dir;
 use crate::os::progress::Progress;
 use crate::stick::chain::Stick;
@@ -79,7 +79,7 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let server = Server::open(&env.settings, args.dry_run)?;
     let stick = open_stick(args.device.as_deref(), Role::Dist, env, report)?;
     let belief = server.belief(env.clock)?;
-    let asked = Asked { consent: false, dirty: false, checksum: args.checksum, belief: &belief };
+    let asked = Asked { consent: false, dirty: false, checksum: args.checksum, belief: &belief, clock: env.clock };
     if args.dry_run {
         let planned = stick
             .check_writable()
@@ -87,9 +87,9 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
             .and_then(|()| plan(asked, &server, &stick, &wanted));
         return planned.and(stick.release());
     }
-    let manner = Manner { name: "dist-export", receipt: false, settles: true, is_ours: true };
-    let worked =
-        with_stick(manner, env, &server, stick, asked, report, |session, report| fill(session, &wanted, report));
+    let manner = Manner { receipt: false, settles: true, is_ours: true };
+    let visit = Visit { name: "dist-export", env, server: &server, asked, manner };
+    let worked = with_stick(visit, stick, report, |session, report| fill(session, &wanted, report));
     worked.and(hooks::run_due(&server))
 }
 

@@ -295,9 +295,13 @@ impl Run<'_> {
             return Ok(Replaced::Done);
         }
         let mut progress = Progress::new(format!("{name}: from the stick"), need.bytes, need.files);
-        let source =
-            receive::Source { stick: &seen.stick, listed: self.listed(dataset)?, check_read: self.source.check_read };
-        let done = receive::replace(source, place, (need.fingerprint, taken), self.how(), dataset, &mut progress)?;
+        let source = receive::Source {
+            dataset,
+            stick: &seen.stick,
+            listed: self.listed(dataset)?,
+            check_read: self.source.check_read,
+        };
+        let done = receive::replace(source, place, (need.fingerprint, taken), self.how(), &mut progress)?;
         if done == Replaced::Done {
             info!("{name}: {} file(s) copied ({} bytes), {} deleted", need.files, need.bytes, need.deleted);
         }

@@ -12,7 +12,7 @@ use crate::dataset::publish::Compare;
 use crate::dataset::room::{self, Load};
 use crate::dataset::server::Server;
 use crate::dataset::stick_state::StickState;
-use crate::dataset::undo::{self, INGEST};
+use crate::dataset::undo::{self, INGEST, Pruning};
 use crate::dataset::{Dataset, meta, writeback};
 use crate::error::{Error, Result};
 use crate::exchange::assess::{
@@ -21,7 +21,7 @@ use crate::exchange::assess::{
 use crate::exchange::hooks;
 use crate::exchange::plan::log_plan;
 use crate::exchange::replace::{Replaced, Sides, recover};
-use crate::exchange::session::{Manner, Session, check_spare, consents, looked_at, on_stick, with_stick};
+use crate::exchange::session::{Manner, Session, Visit, check_spare, consents, looked_at, on_stick, with_stick};
 use crate::os::dir::{Dir, Entry};
 use crate::stick::chain::Stick;
 use crate::stick::role::Role;
@@ -92,9 +92,10 @@ fn take_or_renew(args: &Args, env: &Env, server: &Server, stick: Stick, report: 
     doubt_clock(&belief, env.clock);
     let consents = consents(&stick)?;
     let consent = args.force || !consents.is_empty();
-    let asked = Asked { consent, checksum: args.checksum, dirty: false, belief: &belief };
-    let manner = Manner { name: INGEST, receipt: true, settles: true, is_ours: false };
-    with_stick(manner, env, server, stick, asked, report, |session, report| {
+    let asked = Asked { consent, checksum: args.checksum, dirty: false, belief: &belief, clock: env.clock };
+    let manner = Manner { receipt: true, settles: true, is_ours: false };
+    let visit = Visit { name: INGEST, env, server, asked, manner };
+    with_stick(visit, stick, report, |session, report| {
         let taken = session.take_consent(&consents)?;
         let worked = each_dataset(|dataset| {
             let dir = open_on_stick(session.stick.stick(), dataset);
@@ -198,7 +199,7 @@ fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> 
         let live = session.server.dataset(dataset)?;
         let known = || session.known(dataset);
         let assessed = assess(session.asked, stick, &known, (on_stick, live.as_ref()), attempt == 0)?;
-        let (word, reason) = say(dataset, &assessed, session.env.clock);
+        let (word, reason) = say(dataset, &assessed, session.asked.clock);
         if let Some(error) = no_winner(dataset, &assessed) {
             return Err(error);
         }
@@ -209,7 +210,9 @@ fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> 
             return Ok(Done { files: 0, deleted: 0, bytes: 0, ..done });
         };
         let sides = Sides { dataset, stick: on_stick, live: live.as_ref() };
-        let order = check(session.server, dataset, stick, (on_stick, live.as_ref()), &assessed, session.asked, false)?;
+        let pruning = Pruning { belief: session.asked.belief, spare: None, dry_run: false };
+        let fit = Fit { server: session.server, stick, pruning };
+        let order = fit.check(&sides, &assessed)?;
         match (assessed.decision, &live) {
             (Decision::StickWins(_), _) => match session.server_side(&sides, &assessed)? {
                 Replaced::Done => {}
@@ -235,43 +238,48 @@ fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> 
     })
 }
 
-/// Whether the winner can replace the loser: names, room, write protection. For a stick, also how.
-fn check(
-    server: &Server,
-    dataset: Dataset,
-    stick: &Stick,
-    (on_stick, live): (&Dir, Option<&Dir>),
-    assessed: &Assessment,
-    asked: Asked<'_>,
-    dry_run: bool,
-) -> Result<Option<writeback::Order>> {
-    let found = &assessed.found;
-    if let (Decision::StickWins(_) | Decision::ServerWins(_), Some(live)) = (assessed.decision, live) {
-        let meta_alone = matches!(assessed.decision, Decision::ServerWins(_));
-        unprotected(dataset, found.protected.as_deref(), live, meta_alone)?;
-    }
-    match (assessed.decision, live) {
-        (Decision::StickWins(_), _) => {
-            unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
-            room::on_server(server, dataset, Load::taking_in(found), asked.belief, dry_run, None)?;
-            Ok(None)
+/// Whether the winner can replace the loser: names, room, write protection.
+struct Fit<'a> {
+    server: &'a Server,
+    stick: &'a Stick,
+    pruning: Pruning<'a>,
+}
+
+impl Fit<'_> {
+    /// Refuses what can't be done, before the first byte is written. For a stick that is to be written to, also in which order it can.
+    fn check(&self, sides: &Sides<'_>, assessed: &Assessment) -> Result<Option<writeback::Order>> {
+        let (found, dataset) = (&assessed.found, sides.dataset);
+        if let (Decision::StickWins(_) | Decision::ServerWins(_), Some(live)) = (assessed.decision, sides.live) {
+            let meta_alone = matches!(assessed.decision, Decision::ServerWins(_));
+            unprotected(dataset, found.protected.as_deref(), live, meta_alone)?;
         }
-        (Decision::ServerWins(_), Some(_)) => {
-            if let Some(path) = &found.protected_on_stick {
-                return Err(Error::Failed {
-                    why: format!(
-                        "{}: {path} on the stick is protected against changes; nothing was changed",
-                        dataset.name()
-                    ),
-                    next: "take the protection away (chattr -i) and plug it in again",
-                });
+        match (assessed.decision, sides.live) {
+            (Decision::StickWins(_), _) => {
+                unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
+                self.room_on_server(dataset, Load::taking_in(found))?;
+                Ok(None)
             }
-            unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
-            unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
-            room::on_server(server, dataset, Load::keeping(found), asked.belief, dry_run, None)?;
-            room::on_stick(on_stick, dataset, &found.to_stick, stick.limits(), 0).map(Some)
+            (Decision::ServerWins(_), Some(_)) => {
+                if let Some(path) = &found.protected_on_stick {
+                    return Err(Error::Failed {
+                        why: format!(
+                            "{}: {path} on the stick is protected against changes; nothing was changed",
+                            dataset.name()
+                        ),
+                        next: "take the protection away (chattr -i) and plug it in again",
+                    });
+                }
+                unfit(dataset, found.unfit_for_stick.as_ref(), "the stick")?;
+                unfit(dataset, found.unfit_for_server.as_ref(), "the server")?;
+                self.room_on_server(dataset, Load::keeping(found))?;
+                room::on_stick(sides.stick, dataset, &found.to_stick, self.stick.limits(), 0).map(Some)
+            }
+            _ => Ok(None),
         }
-        _ => Ok(None),
+    }
+
+    fn room_on_server(&self, dataset: Dataset, load: Load) -> Result<()> {
+        room::on_server(self.server, dataset, load, self.pruning)
     }
 }
 
@@ -321,26 +329,21 @@ fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
         let superblock = stick.superblock();
         let dirty = state.is_doubtful(superblock.dirty, superblock.use_count)?;
         let consent = args.force || !consents(&stick)?.is_empty();
-        let asked = Asked { consent, checksum: args.checksum, dirty, belief: &belief };
+        let asked = Asked { consent, checksum: args.checksum, dirty, belief: &belief, clock: env.clock };
         each_dataset(|dataset| {
             let dir = open_on_stick(&stick, dataset)?;
-            plan(asked, env, server, &stick, &state, dataset, dir.as_ref())?;
+            let pruning = Pruning { belief: &belief, spare: None, dry_run: true };
+            let fit = Fit { server, stick: &stick, pruning };
+            plan(&fit, asked, &state, dataset, dir.as_ref())?;
             Ok(dir.is_some())
         })
     });
     planned.and(stick.release())
 }
 
-fn plan(
-    asked: Asked<'_>,
-    env: &Env,
-    server: &Server,
-    stick: &Stick,
-    state: &StickState,
-    dataset: Dataset,
-    from: Option<&Dir>,
-) -> Result<()> {
-    let live = server.dataset(dataset)?;
+fn plan(fit: &Fit<'_>, asked: Asked<'_>, state: &StickState, dataset: Dataset, from: Option<&Dir>) -> Result<()> {
+    let stick = fit.stick;
+    let live = fit.server.dataset(dataset)?;
     let known = || state.known(dataset, &on_stick(stick)?);
     let assessed = assess(asked, stick, &known, (from, live.as_ref()), true)?;
     if state.is_half_done(dataset)? {
@@ -349,13 +352,13 @@ fn plan(
             dataset.name()
         );
     }
-    say(dataset, &assessed, env.clock);
+    say(dataset, &assessed, asked.clock);
     if let Some(error) = no_winner(dataset, &assessed) {
         return Err(error);
     }
     let Some(from) = from else { return Ok(()) };
-    check(server, dataset, stick, (from, live.as_ref()), &assessed, asked, true)?;
-    let by_content = asked.checksum || known()?.base.is_none();
+    fit.check(&Sides { dataset, stick: from, live: live.as_ref() }, &assessed)?;
+    let by_content = asked.checksum || !assessed.found.based;
     let compare = Compare::plain(stick.limits(), by_content);
     match assessed.decision {
         Decision::StickWins(_) => log_plan(dataset, Some(from), live.as_ref(), "server", &compare),

@@ -291,7 +291,7 @@ fn take_settings(env: &Env, built: &Dir, list: &mut Writer<File>) -> Result<()> 
         }
         let mut progress = Progress::new("settings".to_owned(), 0, 0);
         let (from, from_name) = &item.at;
-        let copied = copy::copy(&Dir::open(from)?, from_name, &target, name, owned, &mut progress)?;
+        let copied = copy::copy((&Dir::open(from)?, from_name), (&target, name), owned, &mut progress)?;
         let path = [b"settings/", &item.path[..]].concat();
         let Entry { size, mtime, .. } = copied.entry;
         list.push(&Listed { path, size, mtime, sha256: Some(copied.sha256) })

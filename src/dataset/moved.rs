@@ -4,7 +4,7 @@ use super::meta;
 use super::stick_state::known::Known;
 use super::survey::{Gone, How};
 use crate::error::Result;
-use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::dir::{Dir, Entry};
 use crate::tree::copy;
 use crate::tree::same::{Same, same};
 use crate::tree::walk::{Step, Walk};
@@ -78,12 +78,11 @@ fn each(
     mut tell: impl FnMut(Fate<'_>) -> Result<()>,
 ) -> Result<()> {
     let with_base = known.base.is_some();
-    let file = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::File);
     let mut walk = Walk::new(Some(stick), Some(server))?.tolerant();
     loop {
         let step = walk.step()?;
         let (left, right) = match step {
-            Some(Step::File { left, right }) if walk.path() != meta::NAME => (file(left), file(right)),
+            Some(Step::File { left, right }) if walk.path() != meta::NAME => (Entry::file(left), Entry::file(right)),
             Some(_) => continue,
             None => (None, None),
         };

@@ -20,12 +20,11 @@ use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::attributes;
 use crate::os::dir::{Dir, Entry, Kind};
-use crate::os::progress::Progress;
 use crate::text::Shown;
 use crate::tree::copy::{self, Copied, Ownership};
 use crate::tree::droppings::is_dropping;
 use crate::tree::manifest::{Listed, Writer};
-use crate::tree::replicate::{Pair, Policy, Take, replicate};
+use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
 use crate::tree::same::{Limits, Same, same};
 use crate::tree::stream::Stream;
 use crate::tree::walk::Walk;
@@ -80,6 +79,18 @@ impl<'a> Compare<'a> {
             }
             _ => Ok(true),
         }
+    }
+
+    /// Where the left file of a step comes from, if there is one; `same`: where the right one is the same.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn take_left(&self, walk: &Walk, pair: Pair, same: Take) -> Result<Take> {
+        Ok(match (pair.left, pair.right) {
+            (Some(left), Some(right)) if self.same(walk, &left, &right)? => same,
+            (Some(_), _) => Take::CopyLeft,
+            (None, _) => Take::Nothing,
+        })
     }
 
     /// The hash that the common state has of a file, if it is still that file by size and time.
@@ -171,8 +182,7 @@ impl<'a> Lists<'a> {
     /// `Io`.
     pub fn note(&mut self, path: &[u8], right: Option<Entry>, took: Take, copied: Option<Copied>) -> Result<()> {
         let run = self.place.run();
-        let listed =
-            |entry: Entry, sha256| Listed { path: path.to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
+        let listed = |entry: Entry, sha256| Listed::of(path, &entry, sha256);
         if let Some(right) = right {
             push(&mut self.before, &listed(right, None), run)?;
             if took != Take::LinkRight {
@@ -201,11 +211,11 @@ impl<'a> Lists<'a> {
     /// # Errors
     /// `Io`.
     pub fn bring(&mut self, path: &[u8], entry: Option<Entry>, new: bool) -> Result<()> {
-        let Some(Entry { size, mtime, .. }) = entry else { return Ok(()) };
+        let Some(entry) = entry else { return Ok(()) };
         if new {
             self.note_added(path);
         }
-        push(&mut self.brought, &Listed { path: path.to_vec(), size, mtime, sha256: None }, self.place.run())
+        push(&mut self.brought, &Listed::of(path, &entry, None), self.place.run())
     }
 
     /// Notes a file that was copied into the directory.
@@ -213,9 +223,7 @@ impl<'a> Lists<'a> {
     /// # Errors
     /// `Io`.
     pub fn keep(&mut self, path: &[u8], copied: Copied) -> Result<()> {
-        let Entry { size, mtime, .. } = copied.entry;
-        let listed = Listed { path: path.to_vec(), size, mtime, sha256: Some(copied.sha256) };
-        push(&mut self.replaced, &listed, self.place.run())
+        push(&mut self.replaced, &Listed::of(path, &copied.entry, Some(copied.sha256)), self.place.run())
     }
 
     /// Ends them; the flush of all that was built makes them durable.
@@ -240,11 +248,7 @@ struct TakeIn<'a, 'b> {
 
 impl Policy for TakeIn<'_, '_> {
     fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
-        Ok(match (pair.left, pair.right) {
-            (Some(left), Some(right)) if self.compare.same(walk, &left, &right)? => Take::LinkRight,
-            (Some(_), _) => Take::CopyLeft,
-            (None, _) => Take::Nothing,
-        })
+        self.compare.take_left(walk, pair, Take::LinkRight)
     }
 
     fn placed(&mut self, walk: &Walk, pair: Pair, took: Take, copied: Option<Copied>) -> Result<()> {
@@ -280,21 +284,19 @@ impl Policy for TakeIn<'_, '_> {
     }
 }
 
-/// Builds the stick's dataset in the empty directory `to`. `meta.json` is left out.
+/// Builds the stick's dataset. `meta.json` is left out.
 ///
 /// # Errors
 /// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`.
 pub fn take_in(
     (stick, live): (&Dir, Option<&Dir>),
-    to: &Dir,
-    owned: Ownership,
+    new: New<'_>,
     compare: Compare<'_>,
     (lists, on_stick): (&mut Lists<'_>, &mut Writer<File>),
-    progress: &mut Progress,
 ) -> Result<()> {
-    to.set_owner_mode(owned.owner, owned.dir_mode)?;
+    new.root.set_owner_mode(new.owned.owner, new.owned.dir_mode)?;
     let mut policy = TakeIn { compare, lists, on_stick };
-    replicate((Some(stick), live), to, owned, meta::NAME, &mut policy, progress)
+    replicate((Some(stick), live), new, meta::NAME, &mut policy)
 }
 
 /// What the stick (left) has otherwise than its new state (right) is copied.
@@ -307,23 +309,16 @@ struct Keep<'a, 'b> {
 
 impl Policy for Keep<'_, '_> {
     fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
-        Ok(match (pair.left, pair.right) {
-            (Some(left), Some(right)) if self.compare.same(walk, &left, &right)? => Take::Nothing,
-            (Some(_), _) => Take::CopyLeft,
-            (None, _) => Take::Nothing,
-        })
+        self.compare.take_left(walk, pair, Take::Nothing)
     }
 
     fn placed(&mut self, walk: &Walk, pair: Pair, took: Take, copied: Option<Copied>) -> Result<()> {
-        let run = self.lists.place.run();
-        let listed =
-            |entry: Entry, sha256| Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
         if let Some(left) = pair.left {
             let sha256 = match copied {
                 Some(copied) => Some(copied.sha256),
                 None => self.compare.known_hash(walk.path(), &left)?,
             };
-            push(self.on_stick, &listed(left, sha256), run)?;
+            push(self.on_stick, &Listed::of(walk.path(), &left, sha256), self.lists.place.run())?;
         }
         if let (Some(copied), Some(left)) = (copied, pair.left) {
             self.lists.keep(walk.path(), copied)?;
@@ -341,20 +336,18 @@ impl Policy for Keep<'_, '_> {
     }
 }
 
-/// Copies what the stick is about to lose into the empty directory `to`. `meta.json` is left out.
+/// Copies what the stick is about to lose. `meta.json` is left out.
 ///
 /// # Errors
 /// `Unreadable` for the stick's files, `Io`, `Busy`, `Interrupted`.
 pub fn keep_replaced(
     (stick, source): (&Dir, &Dir),
-    to: &Dir,
-    owned: Ownership,
+    new: New<'_>,
     compare: Compare<'_>,
     (lists, on_stick): (&mut Lists<'_>, &mut Writer<File>),
-    progress: &mut Progress,
 ) -> Result<()> {
     let mut policy = Keep { compare, lists, on_stick };
-    replicate((Some(stick), Some(source)), to, owned, meta::NAME, &mut policy, progress)
+    replicate((Some(stick), Some(source)), new, meta::NAME, &mut policy)
 }
 
 /// Gives a new directory what the live one has beside files: its mode, owner, ACL and attributes, links and other odd things, droppings.

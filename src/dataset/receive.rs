@@ -7,6 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use log::warn;
 
+use build::Generation;
+
 use super::Dataset;
 use super::meta;
 use super::taken::{self, Taken};
@@ -69,7 +71,7 @@ pub fn inspect(
     while let Some(step) = walk.step()? {
         print.add(&walk, step);
         let (left, right) = match step {
-            Step::File { left, right } if walk.path() != meta::NAME => (only_file(left), only_file(right)),
+            Step::File { left, right } if walk.path() != meta::NAME => (Entry::file(left), Entry::file(right)),
             Step::Enter { left: Some(_), .. } => {
                 need.dirs += 1;
                 continue;
@@ -130,7 +132,7 @@ impl Print {
     fn add(&mut self, walk: &Walk, step: Step) {
         match step {
             Step::File { right, .. } => {
-                if let Some(Entry { ino, size, mtime, .. }) = only_file(right) {
+                if let Some(Entry { ino, size, mtime, .. }) = Entry::file(right) {
                     (walk.path(), ino, size, mtime).hash(&mut self.0);
                 }
             }
@@ -139,10 +141,6 @@ impl Print {
             _ => {}
         }
     }
-}
-
-fn only_file(entry: Option<Entry>) -> Option<Entry> {
-    entry.filter(|entry| entry.kind == Kind::File)
 }
 
 /// What the manifest, which is passed up to it, says of a file of the stick.
@@ -264,7 +262,9 @@ pub enum Replaced {
 
 /// What is to take the place of the terminal's dataset.
 pub struct Source<'a> {
-    /// The stick's dataset.
+    /// Which dataset.
+    pub dataset: Dataset,
+    /// The stick's.
     pub stick: &'a Dir,
     /// Its manifest from its start, if it has one.
     pub listed: Option<Stream>,
@@ -285,15 +285,16 @@ pub fn replace(
     place: &Place,
     (look, taken): (u64, Taken),
     how: How,
-    dataset: Dataset,
     progress: &mut Progress,
 ) -> Result<Replaced> {
     let Place { parent, name, aside } = place;
+    let dataset = source.dataset;
     let live = place.live()?;
     let new_name = dataset.name().as_bytes();
     remove::tree(aside, new_name)?;
     let new = aside.make(new_name, 0o755)?;
-    let built = build::build(&mut source, live.as_ref(), parent, &new, how, dataset, progress);
+    let built = Generation::new(dataset, live.as_ref(), parent, &new, how)
+        .and_then(|mut generation| generation.fill(&mut source, progress));
     if let Err(error) = built.and_then(|()| new.sync_all()).and_then(|()| (source.check_read)()) {
         remove::tree(aside, new_name)?;
         return Err(error);

@@ -4,9 +4,8 @@ use super::Dataset;
 use super::receive::Need;
 use super::server::Server;
 use super::survey::{Change, Survey};
-use super::undo::{self, Needed};
+use super::undo::{self, Needed, Pruning};
 use super::writeback::{ALL, BATCH_BYTES, Order};
-use crate::clock::Belief;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::tree::same::Limits;
@@ -51,14 +50,7 @@ impl Load {
 ///
 /// # Errors
 /// `Failed` with the needed and the free bytes or inodes; then nothing was removed.
-pub fn on_server(
-    server: &Server,
-    dataset: Dataset,
-    load: Load,
-    belief: &Belief,
-    dry_run: bool,
-    spare: Option<u64>,
-) -> Result<()> {
+pub fn on_server(server: &Server, dataset: Dataset, load: Load, pruning: Pruning<'_>) -> Result<()> {
     let (parent, _) = server.place(dataset);
     let room = parent.room()?;
     let blocks = load.files.saturating_add(load.dirs).saturating_mul(room.f_frsize.max(1));
@@ -73,7 +65,7 @@ pub fn on_server(
         return Ok(());
     }
     if let Some(undo) = server.undo_if_there()?
-        && undo::prune_for(&undo, dataset, belief, missing, spare, dry_run)?
+        && undo::prune_for(&undo, dataset, missing, pruning)?
     {
         return Ok(());
     }

@@ -152,6 +152,14 @@ impl Server {
         Ok(self.root.entry()?.owner)
     }
 
+    /// Who owns a dataset: as it is live, or as one that is made anew.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn owner_of(&self, live: Option<&Dir>) -> Result<(u32, u32)> {
+        live.map_or_else(|| self.owner(), |live| Ok(live.entry()?.owner))
+    }
+
     /// Locks a dataset against other runs; in a dry run nothing, since that changes nothing.
     ///
     /// # Errors

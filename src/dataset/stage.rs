@@ -5,11 +5,10 @@ use super::meta;
 use super::publish::Compare;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
-use crate::os::progress::Progress;
 use crate::tree::copy::{Copied, Ownership};
 use crate::tree::manifest::Listed;
 use crate::tree::remove;
-use crate::tree::replicate::{Pair, Policy, Take, replicate};
+use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
 use crate::tree::walk::{Step, Walk};
 
 /// Only what the stick lacks or has otherwise is taken.
@@ -22,11 +21,7 @@ struct Stage<'a> {
 
 impl Policy for Stage<'_> {
     fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
-        Ok(match (pair.left, pair.right) {
-            (Some(left), Some(right)) if self.compare.same(walk, &left, &right)? => Take::Nothing,
-            (Some(_), _) => Take::CopyLeft,
-            (None, _) => Take::Nothing,
-        })
+        self.compare.take_left(walk, pair, Take::Nothing)
     }
 
     fn placed(&mut self, walk: &Walk, pair: Pair, _: Take, copied: Option<Copied>) -> Result<()> {
@@ -38,8 +33,7 @@ impl Policy for Stage<'_> {
             (Some(copied), _) => (copied.entry, copied.sha256),
             (None, right) => (right.unwrap_or(left), self.compare.hash_of(walk, &left)?),
         };
-        let path = walk.path().to_vec();
-        (self.each)(&Listed { path, size: entry.size, mtime: entry.mtime, sha256: Some(sha256) })
+        (self.each)(&Listed::of(walk.path(), &entry, Some(sha256)))
     }
 
     fn keeps_empty(&mut self, _: &Walk, left: Option<Entry>, right: Option<Entry>) -> bool {
@@ -48,7 +42,7 @@ impl Policy for Stage<'_> {
     }
 }
 
-/// Copies what the stick lacks or has otherwise into the empty directory `aside`, at the same relative places, durably;
+/// Copies what the stick lacks or has otherwise to the same relative places in `aside`, durably;
 /// `each` is told every file as it will be on the stick. The stick's dataset itself is not touched. `true`: it has
 /// files or directories that the server does not have.
 ///
@@ -56,15 +50,14 @@ impl Policy for Stage<'_> {
 /// `Unreadable`, `Io`, `Busy`, `Interrupted`; those of `each`.
 pub fn stage(
     (server, stick): (&Dir, &Dir),
-    aside: &Dir,
-    owned: Ownership,
+    aside: New<'_>,
     compare: Compare<'_>,
     each: &mut dyn FnMut(&Listed) -> Result<()>,
-    progress: &mut Progress,
 ) -> Result<bool> {
     let mut policy = Stage { compare, each, surplus: false };
-    replicate((Some(server), Some(stick)), aside, owned, meta::NAME, &mut policy, progress)?;
-    aside.sync_all()?;
+    let root = aside.root;
+    replicate((Some(server), Some(stick)), aside, meta::NAME, &mut policy)?;
+    root.sync_all()?;
     Ok(policy.surplus)
 }
 

@@ -31,6 +31,7 @@ use std::fs::File;
 use log::warn;
 
 use super::Dataset;
+use super::server::Server;
 use crate::error::{Error, Result};
 use crate::os::atomic;
 use crate::os::dir::{Dir, Entry};
@@ -82,6 +83,16 @@ enum Met {
     Unknown(Option<String>),
 }
 
+impl Met {
+    /// The manifest's digest, if there is a manifest; empty if it was lost and only the temporary directory tells of it.
+    fn digest(&self) -> Option<&str> {
+        match self {
+            Met::OnRecord(digest, _) | Met::CutOff(digest) | Met::Unknown(Some(digest)) => Some(digest),
+            Met::Unknown(None) => None,
+        }
+    }
+}
+
 /// What lies in `/.toolmaster` on a stick, as far as it tells whose it is.
 pub struct OnStick<'a> {
     /// The stick's root.
@@ -95,22 +106,21 @@ pub struct OnStick<'a> {
 }
 
 impl StickState {
-    /// Opens what is known of the stick with that UUID below the server's state directory, and holds the stick's manifest against it. `run`: this
+    /// Opens what is known of the stick with that UUID and holds the stick's manifest against it. `run`: this
     /// run's id.
     ///
     /// # Errors
     /// `Io`, `Unreadable`.
     pub fn open(
-        state: Option<&Dir>,
+        server: &Server,
         uuid: &str,
-        server_id: &str,
         run: &str,
         stick: Option<&OnStick<'_>>,
         dry_run: bool,
     ) -> Result<StickState> {
         let name: String = uuid.chars().filter(|c| c.is_ascii_hexdigit() || *c == '-').collect();
         let name = if name.is_empty() { "none".to_owned() } else { name.to_ascii_lowercase() };
-        let dir = match state {
+        let dir = match &server.state {
             None => None,
             Some(state) if dry_run => match state.sub(b"sticks")? {
                 Some(sticks) => sticks.sub(name.as_bytes())?,
@@ -120,7 +130,7 @@ impl StickState {
         };
         let mut known = StickState {
             dir,
-            server_id: server_id.to_owned(),
+            server_id: server.id.clone(),
             run: run.to_owned(),
             met: Met::Unknown(None),
             marked: Cell::new(false),
@@ -186,14 +196,12 @@ impl StickState {
     pub fn known(&self, dataset: Dataset, stick: &OnStick<'_>) -> Result<Known> {
         let mut known = Known::default();
         let common = self.common(dataset)?;
-        if let Met::Unknown(_) = self.met
-            && !self.is_this_run(dataset, common.as_ref())
-        {
-            known.last = [common, self.open_sound(b"last.json", dataset.prefix())?].into_iter().flatten().collect();
-            return Ok(known);
-        }
         if self.is_this_run(dataset, common.as_ref()) {
             known.base = common;
+            return Ok(known);
+        }
+        if let Met::Unknown(_) = self.met {
+            known.last = [common, self.open_sound(b"last.json", dataset.prefix())?].into_iter().flatten().collect();
             return Ok(known);
         }
         if self.was_cut_off() {
@@ -259,7 +267,12 @@ impl StickState {
     /// # Errors
     /// `Io`, `Unreadable`.
     pub fn common_of_this_run(&self, dataset: Dataset) -> Result<Option<Stream>> {
-        Ok(self.common(dataset)?.filter(|common| common.run(dataset.name()) == Some(&self.run)))
+        Ok(self.common(dataset)?.filter(|common| self.is_this_run(dataset, Some(common))))
+    }
+
+    /// Whether a dataset's `common` is what the stick holds: since this run, or since one that was cut off.
+    fn holds(&self, dataset: Dataset, common: &Stream) -> bool {
+        self.is_this_run(dataset, Some(common)) || self.still_holds(dataset, common)
     }
 
     fn is_this_run(&self, dataset: Dataset, common: Option<&Stream>) -> bool {
@@ -272,11 +285,8 @@ impl StickState {
             Ok(Some(mark)) => self.was_cut_off() && mark.runs.iter().any(|run| common.run(dataset.name()) == Some(run)),
             _ => false,
         };
-        let digest = match &self.met {
-            Met::OnRecord(digest, _) | Met::CutOff(digest) | Met::Unknown(Some(digest)) => digest.as_str(),
-            Met::Unknown(None) => "",
-        };
-        (!digest.is_empty() && common.header().previous.as_deref() == Some(digest)) || by_mark()
+        let digest = self.met.digest().filter(|digest| !digest.is_empty());
+        (digest.is_some() && common.header().previous.as_deref() == digest) || by_mark()
     }
 
     /// Starts a list (`next`, `before` or `planned`). It counts only after [`StickState::promote`] or
@@ -286,14 +296,10 @@ impl StickState {
     /// `Io`.
     pub fn start(&self, dataset: Dataset, name: &str, time: i64) -> Result<Writer<File>> {
         let dir = self.to_write()?;
-        let digest = match &self.met {
-            Met::OnRecord(digest, _) | Met::CutOff(digest) | Met::Unknown(Some(digest)) => Some(digest.clone()),
-            Met::Unknown(None) => None,
-        };
         let header = Header {
             runs: BTreeMap::from([(dataset.name().to_owned(), self.run.clone())]),
             times: BTreeMap::from([(dataset.name().to_owned(), time)]),
-            previous: digest,
+            previous: self.met.digest().map(str::to_owned),
             ..Header::complete(&self.server_id)
         };
         let name = format!("{}.{name}", dataset.name());
@@ -440,9 +446,7 @@ impl StickState {
         }
         for dataset in Dataset::ALL {
             let common = self.common(dataset)?;
-            if self.is_this_run(dataset, common.as_ref())
-                || common.is_some_and(|common| self.still_holds(dataset, &common))
-            {
+            if common.is_some_and(|common| self.holds(dataset, &common)) {
                 return Ok(true);
             }
         }
@@ -462,9 +466,8 @@ impl StickState {
         // In walk order: docviewer before master.
         for dataset in [Dataset::Docviewer, Dataset::Master] {
             let common = self.common(dataset)?;
-            let holds = self.is_this_run(dataset, common.as_ref())
-                || common.as_ref().is_some_and(|common| self.still_holds(dataset, common));
-            let Some(part) = (if holds { common } else { self.sealed(dataset, stick)? }) else { continue };
+            let holds = common.filter(|common| self.holds(dataset, common));
+            let Some(part) = (if holds.is_some() { holds } else { self.sealed(dataset, stick)? }) else { continue };
             let name = dataset.name();
             header.runs.extend(part.run(name).map(|run| (name.to_owned(), run.to_owned())));
             header.times.extend(part.header().times.get(name).map(|time| (name.to_owned(), *time)));

@@ -123,13 +123,17 @@ pub fn late(place: &mut Place) -> Result<Lost> {
 fn list_kept(place: &Place, kept: &Dir) -> Result<()> {
     let mut list = place.start_list(List::Replaced)?;
     each_file(kept, |walk, entry| {
-        let listed = Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256: None };
-        list.push(&listed).map_err(|error| Error::io("write a list of", kept.path(), error))
+        list.push(&Listed::of(walk.path(), &entry, None))
+            .map_err(|error| Error::io("write a list of", kept.path(), error))
     })?;
     place.end_list(list, true)
 }
 
-fn each_file(dir: &Dir, mut tell: impl FnMut(&Walk, Entry) -> Result<()>) -> Result<()> {
+/// Tells each file of a dataset but its `meta.json`.
+///
+/// # Errors
+/// `Io`; those of `tell`.
+pub fn each_file(dir: &Dir, mut tell: impl FnMut(&Walk, Entry) -> Result<()>) -> Result<()> {
     let mut walk = Walk::new(Some(dir), None)?;
     while let Some(step) = walk.step()? {
         if let Step::File { left: Some(entry @ Entry { kind: Kind::File, .. }), .. } = step

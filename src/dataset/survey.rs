@@ -8,7 +8,7 @@ use log::warn;
 use super::decide::Since;
 use super::meta;
 use super::moved;
-use super::stick_state::known::{Known, Remembered, Rule};
+use super::stick_state::known::{Known, Rule};
 use crate::clock::Belief;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
@@ -155,7 +155,9 @@ pub struct Survey {
     pub server_newest: i64,
     /// Number of files that differ in content or are on one side only.
     pub different: u64,
-    /// Changes since the common state, if there is one.
+    /// There is a common state.
+    pub based: bool,
+    /// Changes since the common state, or since writing that was cut off, if either is known.
     pub since: Option<Since>,
     /// The server's content that the stick never had, if the stick wins.
     pub lost_on_server: Lost,
@@ -224,7 +226,8 @@ pub fn survey(
 }
 
 fn look(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: How<'_>) -> Result<Survey> {
-    let mut found = Survey { since: known.is_known().then(Since::default), ..Survey::default() };
+    let since = known.is_known().then(Since::default);
+    let mut found = Survey { based: known.base.is_some(), since, ..Survey::default() };
     if let Some(server) = server.filter(|server| server.entry().is_ok_and(|entry| entry.immutable)) {
         found.protected = Some(server.shown(b""));
     }
@@ -239,7 +242,7 @@ fn look(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: How<'_
             Step::Enter { left, right } => {
                 print_entry(&mut print, walk.path(), right);
                 found.note_protected(&walk, left, right);
-                found.check_names(&walk, left, right, how.limits, folded.last_mut());
+                found.check_names(&walk, (left, right), how.limits, folded.last_mut());
                 found.to_server.dirs += u64::from(left.is_some());
                 found.to_stick.dirs += u64::from(left.is_none());
                 folded.push(Folded::default());
@@ -253,16 +256,15 @@ fn look(stick: Option<&Dir>, server: Option<&Dir>, mut known: Known, how: How<'_
                 }
             }
             Step::File { left, right } => {
-                let (left, right) = (only_file(left), only_file(right));
+                let (left, right) = (Entry::file(left), Entry::file(right));
                 print_entry(&mut print, walk.path(), right);
                 found.note_protected(&walk, left, right);
                 if walk.path() == meta::NAME {
                     continue;
                 }
-                found.check_names(&walk, left, right, how.limits, folded.last_mut());
+                found.check_names(&walk, (left, right), how.limits, folded.last_mut());
                 found.gone(&mut known, Some(walk.path()))?;
-                let remembered = known.at(walk.path())?;
-                found.file(&walk, left, right, &known, &remembered, how)?;
+                found.file(&walk, (left, right), &mut known, how)?;
             }
         }
     }
@@ -323,19 +325,15 @@ pub fn fits(dataset: Option<&Dir>, limits: Limits) -> Result<Option<(String, &'s
     while let Some(step) = walk.step()? {
         match step {
             Step::Enter { right, .. } => {
-                found.check_names(&walk, None, right, limits, folded.last_mut());
+                found.check_names(&walk, (None, right), limits, folded.last_mut());
                 folded.push(Folded::default());
             }
             Step::Leave => drop(folded.pop()),
-            Step::File { right, .. } => found.check_names(&walk, None, only_file(right), limits, folded.last_mut()),
+            Step::File { right, .. } => found.check_names(&walk, (None, Entry::file(right)), limits, folded.last_mut()),
             Step::Skipped(..) => {}
         }
     }
     Ok(found.unfit_for_stick)
-}
-
-fn only_file(entry: Option<Entry>) -> Option<Entry> {
-    entry.filter(|entry| entry.kind == Kind::File)
 }
 
 /// A file's hash, read at most once.
@@ -391,12 +389,11 @@ impl Survey {
     fn file(
         &mut self,
         walk: &Walk,
-        stick: Option<Entry>,
-        server: Option<Entry>,
-        known: &Known,
-        remembered: &Remembered,
+        (stick, server): (Option<Entry>, Option<Entry>),
+        known: &mut Known,
         how: How<'_>,
     ) -> Result<()> {
+        let remembered = &known.at(walk.path())?;
         let mut stick_hash = Lazy { dir: walk.left(), name: walk.name(), sha256: None };
         let mut server_hash = Lazy { dir: walk.right(), name: walk.name(), sha256: None };
         self.count_side(stick, server, how.belief);
@@ -524,8 +521,7 @@ impl Survey {
     fn check_names(
         &mut self,
         walk: &Walk,
-        stick: Option<Entry>,
-        server: Option<Entry>,
+        (stick, server): (Option<Entry>, Option<Entry>),
         limits: Limits,
         folded: Option<&mut Folded>,
     ) {

@@ -104,29 +104,34 @@ fn yes() -> bool {
     true
 }
 
+/// A run that replaces a dataset.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// The command.
+    pub job: &'a str,
+    /// Whose dataset it replaces.
+    pub side: Side,
+    /// The stick's filesystem UUID.
+    pub uuid: &'a str,
+    /// The stick's label.
+    pub label: &'a str,
+}
+
 impl Part {
-    /// Of a run that begins now and is about to make `change`. `stick`: UUID and label.
+    /// Of a run that begins now and is about to make `change`.
     ///
     /// # Errors
     /// `Io`.
-    pub fn new(
-        undo: &Dir,
-        clock: Clock,
-        job: &str,
-        side: Side,
-        stick: (&str, &str),
-        change: &Change,
-        belief: &Belief,
-    ) -> Result<Part> {
+    pub fn new(undo: &Dir, run: Run<'_>, change: &Change, clock: Clock, belief: &Belief) -> Result<Part> {
         Ok(Part {
             seq: next_seq(undo)?,
             time: clock.log_time(clock.now()),
             // A clock that is known to be slow must not make it look old once it is right.
             unix: if belief.believed { belief.now } else { belief.now.max(belief.newest) },
-            job: job.to_owned(),
-            side,
-            uuid: stick.0.to_owned(),
-            label: stick.1.to_owned(),
+            job: run.job.to_owned(),
+            side: run.side,
+            uuid: run.uuid.to_owned(),
+            label: run.label.to_owned(),
             done: false,
             new_ino: 0,
             copied: change.files,
@@ -511,18 +516,23 @@ pub struct Needed {
     pub inodes: u64,
 }
 
+/// What may go for room.
+#[derive(Clone, Copy)]
+pub struct Pruning<'a> {
+    /// The clock's worth.
+    pub belief: &'a Belief,
+    /// The run that is about to be put back stays.
+    pub spare: Option<u64>,
+    /// Nothing is removed.
+    pub dry_run: bool,
+}
+
 /// Removes as many runs as make that room, also young ones, the oldest first; none at all if they do not suffice. `false`: they do not.
 ///
 /// # Errors
 /// `Io`.
-pub fn prune_for(
-    undo: &Dir,
-    dataset: Dataset,
-    belief: &Belief,
-    needed: Needed,
-    spare: Option<u64>,
-    dry_run: bool,
-) -> Result<bool> {
+pub fn prune_for(undo: &Dir, dataset: Dataset, needed: Needed, pruning: Pruning<'_>) -> Result<bool> {
+    let Pruning { belief, spare, dry_run } = pruning;
     let mut going = Vec::new();
     let mut made = Needed::default();
     for place in pruned(undo, dataset, belief, true, spare)? {

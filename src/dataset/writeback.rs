@@ -21,6 +21,7 @@ use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Listed, Writer};
 use crate::tree::remove;
+use crate::tree::replicate::New;
 use crate::tree::walk::{Step, Walk};
 
 /// A stick has no owners of ours.
@@ -76,25 +77,29 @@ impl Edited {
     }
 }
 
-/// Carries it out; `list` gets the files as they are on the stick afterwards. `mark` is called before the stick's
-/// dataset is touched. `edited`: what was edited is to be left alone; one for each of the two passes.
+/// How it is done.
+pub struct Work<'a> {
+    /// In which order.
+    pub order: Order,
+    /// How two files are compared.
+    pub compare: Compare<'a>,
+    /// What was edited is left alone; one for each of the two passes.
+    pub edited: Option<[Edited; 2]>,
+    /// Is called before the stick's dataset is touched.
+    pub mark: &'a dyn Fn() -> Result<()>,
+}
+
+/// Carries it out; `list` gets the files as they are on the stick afterwards.
 ///
 /// # Errors
 /// `Io`, `Unreadable`, `Busy`, `Interrupted`; then the stick is half-done, and marked as such. Those of `mark`.
-pub fn run(
-    sides: &Sides<'_>,
-    order: Order,
-    mut compare: Compare<'_>,
-    edited: Option<[Edited; 2]>,
-    list: &mut Writer<File>,
-    mark: &dyn Fn() -> Result<()>,
-    progress: &mut Progress,
-) -> Result<()> {
+pub fn run(sides: &Sides<'_>, work: Work<'_>, list: &mut Writer<File>, progress: &mut Progress) -> Result<()> {
+    let Work { order, mut compare, edited, mark } = work;
     let aside = if order.batch == ALL && edited.is_none() { Some(empty_aside(sides.temp)?) } else { None };
     let surplus = match &aside {
         Some(aside) => {
             let mut each = |file: &Listed| push(list, file, sides.stick);
-            stage((sides.server, sides.stick), aside, STICK, compare.again(), &mut each, progress)?
+            stage((sides.server, sides.stick), New { root: aside, owned: STICK, progress }, compare.again(), &mut each)?
         }
         None => true,
     };
@@ -106,7 +111,11 @@ pub fn run(
     }
     match &aside {
         Some(aside) => settle(aside, sides.stick, STICK)?,
-        None => copy_all(sides, order, &mut compare, copies.as_mut(), list, progress)?,
+        None => {
+            let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, order, progress };
+            copy_all(sides, &mut batch, &mut compare, copies.as_mut(), list)?;
+            batch.flush()?;
+        }
     }
     if surplus && !order.delete_first {
         delete(sides, deletions.as_mut())?;
@@ -130,6 +139,7 @@ struct Batch<'a> {
     staged: Vec<(Rc<Dir>, Vec<u8>)>,
     bytes: u64,
     order: Order,
+    progress: &'a mut Progress,
 }
 
 impl Batch<'_> {
@@ -151,7 +161,7 @@ impl Batch<'_> {
     }
 
     /// Copies the left file of a step under a temporary name. `there`: the target has one of that name.
-    fn copy(&mut self, walk: &Walk, there: bool, target: &Rc<Dir>, progress: &mut Progress) -> Result<copy::Copied> {
+    fn copy(&mut self, walk: &Walk, there: bool, target: &Rc<Dir>) -> Result<copy::Copied> {
         let name = walk.name();
         let Some(server) = walk.left() else {
             return Err(Error::Failed { why: format!("{} is gone", walk.shown()), next: "run it again" });
@@ -162,7 +172,7 @@ impl Batch<'_> {
             target.remove(name)?;
         }
         let temp_name = Batch::temp_name(self.staged.len());
-        let copied = copy::copy(server, name, self.temp, &temp_name, STICK, progress)?;
+        let copied = copy::copy((server, name), (self.temp, &temp_name), STICK, self.progress)?;
         self.staged.push((Rc::clone(target), name.to_vec()));
         self.bytes = self.bytes.saturating_add(copied.entry.size);
         if self.bytes >= self.order.batch || self.staged.len() >= BATCH_FILES {
@@ -174,16 +184,13 @@ impl Batch<'_> {
 
 fn copy_all(
     sides: &Sides<'_>,
-    order: Order,
+    batch: &mut Batch<'_>,
     compare: &mut Compare<'_>,
     mut edited: Option<&mut Edited>,
     list: &mut Writer<File>,
-    progress: &mut Progress,
 ) -> Result<()> {
-    let mut batch = Batch { temp: sides.temp, staged: Vec::new(), bytes: 0, order };
     let mut targets = vec![Some(Rc::new(sides.stick.again()?))];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
-    let file = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::File);
     while let Some(step) = walk.step()? {
         let target = targets.last().cloned().flatten();
         match (step, target) {
@@ -196,16 +203,14 @@ fn copy_all(
             (Step::Enter { .. }, _) => targets.push(None),
             (Step::Leave, _) => drop(targets.pop()),
             (Step::File { left, right }, target) if walk.path() != meta::NAME => {
-                let (left, right) = (file(left), file(right));
+                let (left, right) = (Entry::file(left), Entry::file(right));
                 let was = match &mut edited {
                     Some(edited) => edited.look(&walk, right.as_ref())?,
                     None => None,
                 };
                 let listed = match (was, left, target) {
                     (Some(base), ..) => base,
-                    (None, Some(left), Some(target)) => {
-                        Some(one_file(&walk, (left, right), &target, &mut batch, compare, progress)?)
-                    }
+                    (None, Some(left), Some(target)) => Some(one_file(&walk, (left, right), &target, batch, compare)?),
                     _ => None,
                 };
                 listed.map_or(Ok(()), |listed| push(list, &listed, sides.stick))?;
@@ -213,7 +218,7 @@ fn copy_all(
             _ => {}
         }
     }
-    batch.flush()
+    Ok(())
 }
 
 /// Copies one file of the server to the stick, if it is not there already; as it is there then.
@@ -223,21 +228,14 @@ fn one_file(
     target: &Rc<Dir>,
     batch: &mut Batch<'_>,
     compare: &mut Compare<'_>,
-    progress: &mut Progress,
 ) -> Result<Listed> {
-    let listed = |entry: Entry, sha256| Listed {
-        path: walk.path().to_vec(),
-        size: entry.size,
-        mtime: entry.mtime,
-        sha256: Some(sha256),
-    };
     if let Some(right) = right
         && compare.same(walk, &left, &right)?
     {
-        return Ok(listed(right, compare.hash_of(walk, &left)?));
+        return Ok(Listed::of(walk.path(), &right, Some(compare.hash_of(walk, &left)?)));
     }
-    let copied = batch.copy(walk, right.is_some(), target, progress)?;
-    Ok(listed(copied.entry, copied.sha256))
+    let copied = batch.copy(walk, right.is_some(), target)?;
+    Ok(Listed::of(walk.path(), &copied.entry, Some(copied.sha256)))
 }
 
 /// Removes from the stick what the server does not have, but for what was edited.

@@ -28,6 +28,8 @@ pub struct Asked<'a> {
     pub dirty: bool,
     /// The clock's worth.
     pub belief: &'a Belief,
+    /// As what times are told.
+    pub clock: Clock,
 }
 
 /// A dataset's directory on the stick, if there is one.
@@ -133,7 +135,7 @@ pub fn assess(
 ) -> Result<Assessment> {
     let belief = asked.belief;
     let how = How { limits: stick.limits(), checksum: asked.checksum, belief, tell, strict: true };
-    let found = survey(on_stick, live, known, how)?;
+    let mut found = survey(on_stick, live, known, how)?;
     let meta = |dir: Option<&Dir>| Ok(dir.map(Meta::read).transpose()?.unwrap_or_default());
     let (stick_meta, server_meta) = (meta(on_stick)?, meta(live)?);
     let stick_told = Told::of(&stick_meta, found.stick_newest, belief);
@@ -162,9 +164,8 @@ pub fn assess(
         meta_newer: stick_told.claimed && stick_told.time > server_told.time,
         believed: belief.believed,
     };
-    let settled = known()?.base.is_some() && found.since.is_some_and(|since| since.stick == 0 && since.server == 0);
+    let settled = found.based && found.since.is_some_and(|since| since.stick == 0 && since.server == 0);
     let time = belief.next(&[stick_told.time, server_told.time]);
-    let mut found = found;
     let decision = decide(&facts);
     let lost = match (decision, on_stick, live) {
         (Decision::StickWins(_), Some(stick), Some(server)) => {

@@ -5,7 +5,7 @@ use log::info;
 use crate::dataset::publish::Compare;
 use crate::dataset::{Dataset, meta};
 use crate::error::Result;
-use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::dir::{Dir, Entry};
 use crate::tree::walk::{Side, Step, Walk};
 
 /// What would happen to a file.
@@ -32,11 +32,10 @@ pub fn each_change(
     mut tell: impl FnMut(&Walk, Change) -> Result<()>,
 ) -> Result<()> {
     let mut walk = Walk::new(winner, loser)?;
-    let file = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::File);
     while let Some(step) = walk.step()? {
         let change = match step {
             Step::Skipped(Side::Left, what) => Change::Skip(what),
-            Step::File { left, right } if walk.path() != meta::NAME => match (file(left), file(right)) {
+            Step::File { left, right } if walk.path() != meta::NAME => match (Entry::file(left), Entry::file(right)) {
                 (Some(left), Some(right)) if compare.same(&walk, &left, &right)? => continue,
                 (Some(left), Some(_)) => Change::Replace(left.size),
                 (Some(left), None) => Change::Add(left.size),

@@ -21,13 +21,13 @@ use crate::dataset::publish::{self, Exchanged, Listing, Lists, carry_over, holds
 use crate::dataset::room::{self, Load};
 use crate::dataset::server::Server;
 use crate::dataset::survey::fingerprint;
-use crate::dataset::undo::{self, Part, Place, Side};
+use crate::dataset::undo::{self, Part, Place, Pruning, Run, Side};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry};
 use crate::os::progress::Progress;
 use crate::report::Env;
 use crate::tree::copy::Copied;
-use crate::tree::replicate::{Pair, Policy, Take, replicate};
+use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
 use crate::tree::same::Limits;
 use crate::tree::walk::{Step, Walk};
 
@@ -45,6 +45,13 @@ pub struct PutBack<'a> {
     pub dry_run: bool,
     /// The name of this run's own directory below `undo/`, once there is one.
     pub undo_name: RefCell<Option<String>>,
+}
+
+impl PutBack<'_> {
+    /// What may go for room while `place` is put back.
+    pub fn pruning(&self, place: &Place) -> Pruning<'_> {
+        Pruning { belief: self.belief, spare: Some(place.part.seq), dry_run: self.dry_run }
+    }
 }
 
 /// What was done with a dataset.
@@ -107,7 +114,7 @@ pub fn put_back(run: &PutBack<'_>, place: &Place) -> Result<Done> {
         refuse_part(run, place, seen.live.as_ref())?;
         tell_of_edits(place, &seen.found);
         let load = Load { files: change.files, dirs: change.dirs, bytes: change.bytes, listed: seen.found.remaining };
-        room::on_server(run.server, dataset, load, run.belief, run.dry_run, Some(place.part.seq))?;
+        room::on_server(run.server, dataset, load, run.pruning(place))?;
         let done = Done::of(&seen.found, true);
         if run.dry_run {
             plan(place, seen.kept.as_ref(), seen.live.as_ref(), Limits::EXT, "server")?;
@@ -245,8 +252,8 @@ fn exchange(run: &PutBack<'_>, seen: &Seen<'_>) -> Result<Option<String>> {
     let dataset = seen.from.dataset();
     let undo = run.server.undo()?;
     let of = &seen.from.part;
-    let mut part =
-        Part::new(&undo, run.env.clock, "undo", Side::Server, (&of.uuid, &of.label), &seen.found.change, run.belief)?;
+    let put = Run { job: "undo", side: Side::Server, uuid: &of.uuid, label: &of.label };
+    let mut part = Part::new(&undo, put, &seen.found.change, run.env.clock, run.belief)?;
     part.add_lost(&seen.found.lost);
     let mut place = Place::new(&undo, &mut run.undo_name.borrow_mut(), run.env.clock, dataset, part)?;
     match build(run, seen, &place).and_then(|added| hooks::due(run.server, dataset).map(|()| added)) {
@@ -321,10 +328,7 @@ pub fn above(path: &[u8]) -> Vec<u8> {
 }
 
 fn build(run: &PutBack<'_>, seen: &Seen<'_>, place: &Place) -> Result<Listing> {
-    let owner = match &seen.live {
-        Some(live) => live.entry()?.owner,
-        None => run.server.owner()?,
-    };
+    let owner = run.server.owner_of(seen.live.as_ref())?;
     let owned = publish::server_ownership(owner);
     let to = place.run().make(place.name(), owned.dir_mode)?;
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
@@ -333,7 +337,8 @@ fn build(run: &PutBack<'_>, seen: &Seen<'_>, place: &Place) -> Result<Listing> {
     let mut lists = Lists::start(place)?;
     let overlay = Overlay::of(seen.from, Limits::EXT)?;
     let mut policy = Back { overlay, lists: &mut lists, thinned: HashSet::new() };
-    replicate((seen.kept.as_ref(), seen.live.as_ref()), &to, owned, meta::NAME, &mut policy, &mut progress)?;
+    let new = New { root: &to, owned, progress: &mut progress };
+    replicate((seen.kept.as_ref(), seen.live.as_ref()), new, meta::NAME, &mut policy)?;
     let listing = lists.end()?;
     let keys = |dir: &Option<Dir>| dir.as_ref().map(Meta::read).transpose();
     let meta = match keys(&seen.kept)? {

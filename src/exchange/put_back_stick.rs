@@ -15,7 +15,7 @@ use super::assess::{Asked, open_on_stick, unfit};
 use super::overlay::{self, Fate, Found, Overlay};
 use super::put_back_server::{Done, PutBack, above, plan, refuse_empty, still_there, tell_of_edits};
 use super::replace::recover;
-use super::session::{Manner, Session, check_spare, looked_at, on_stick, with_stick};
+use super::session::{Manner, Session, Visit, check_spare, looked_at, on_stick, with_stick};
 use crate::dataset::Dataset;
 use crate::dataset::meta::{self, Meta};
 use crate::dataset::publish::{self, Lists};
@@ -35,7 +35,7 @@ use crate::stick::find::find;
 use crate::stick::role::Role;
 use crate::tree::copy::{self, Copied};
 use crate::tree::manifest::{Listed, Writer};
-use crate::tree::replicate::{Pair, Policy, Take, replicate};
+use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
 use crate::tree::same::Limits;
 use crate::tree::walk::{Step, Walk};
 
@@ -91,9 +91,10 @@ pub fn put_back(
         });
         return planned.and(stick.release());
     }
-    let asked = Asked { consent: run.force, checksum: false, dirty: false, belief: run.belief };
-    let manner = Manner { name: "undo", receipt: true, settles: false, is_ours: false };
-    with_stick(manner, run.env, run.server, stick, asked, report, |session, report| {
+    let asked = Asked { consent: run.force, checksum: false, dirty: false, belief: run.belief, clock: run.env.clock };
+    let manner = Manner { receipt: true, settles: false, is_ours: false };
+    let visit = Visit { name: "undo", env: run.env, server: run.server, asked, manner };
+    with_stick(visit, stick, report, |session, report| {
         session.undo_name.replace(run.undo_name.take());
         each(places, report, &mut |place| one(run, session, place))
     })
@@ -188,7 +189,7 @@ fn check_room(run: &PutBack<'_>, place: &Place, seen: &Seen, now: &Dir, limits: 
     let (dataset, found) = (place.dataset(), &seen.found);
     let files = found.change.files.saturating_add(found.change.deleted);
     let load = Load { files, dirs: 0, bytes: found.replaced_bytes, listed: found.remaining.saturating_mul(3) };
-    room::on_server(run.server, dataset, load, run.belief, run.dry_run, Some(place.part.seq))?;
+    room::on_server(run.server, dataset, load, run.pruning(place))?;
     if room::on_stick(now, dataset, &found.change, limits, 0)?.batch == ALL {
         return Ok(());
     }
@@ -278,14 +279,12 @@ struct KeepForPut<'a, 'b> {
 impl Policy for KeepForPut<'_, '_> {
     fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
         let judged = self.overlay.judge(walk.path(), pair.mirrored())?;
-        let listed =
-            |entry: Entry| Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256: None };
         let after = match judged.fate {
             Fate::Restore => pair.right,
             Fate::Stay => pair.left,
             Fate::Drop => None,
         };
-        after.map_or(Ok(()), |after| push(self.planned, &listed(after), self.place))?;
+        after.map_or(Ok(()), |after| push(self.planned, &Listed::of(walk.path(), &after, None), self.place))?;
         if judged.fate == Fate::Restore {
             self.lists.bring(walk.path(), pair.right, pair.left.is_none())?;
         }
@@ -294,9 +293,8 @@ impl Policy for KeepForPut<'_, '_> {
 
     fn placed(&mut self, walk: &Walk, pair: Pair, _: Take, copied: Option<Copied>) -> Result<()> {
         let Some(left) = pair.left else { return Ok(()) };
-        let path = walk.path().to_vec();
         let sha256 = copied.map(|copied| copied.sha256);
-        push(self.before, &Listed { path, size: left.size, mtime: left.mtime, sha256 }, self.place)?;
+        push(self.before, &Listed::of(walk.path(), &left, sha256), self.place)?;
         copied.map_or(Ok(()), |copied| self.lists.keep(walk.path(), copied))
     }
 
@@ -313,11 +311,8 @@ fn keep(
     time: i64,
 ) -> Result<()> {
     let (dataset, state) = (from.dataset(), session.state);
-    let owner = match session.server.dataset(dataset)? {
-        Some(live) => live.entry()?.owner,
-        None => session.server.owner()?,
-    };
-    let owned = publish::server_ownership(owner);
+    let live = session.server.dataset(dataset)?;
+    let owned = publish::server_ownership(session.server.owner_of(live.as_ref())?);
     let to = place.run().make(place.name(), owned.dir_mode)?;
     to.set_owner_mode(owned.owner, owned.dir_mode)?;
     let mut before = state.start(dataset, "before", time)?;
@@ -327,13 +322,14 @@ fn keep(
     let overlay = Overlay::of(from, session.stick.stick().limits())?;
     let mut policy =
         KeepForPut { overlay, lists: &mut lists, before: &mut before, planned: &mut planned, place: place.run() };
-    replicate((Some(now), kept), &to, owned, meta::NAME, &mut policy, &mut progress)?;
+    let new = New { root: &to, owned, progress: &mut progress };
+    replicate((Some(now), kept), new, meta::NAME, &mut policy)?;
     place.part.added = lists.end()?.added;
     place.remove_list(List::Before)?;
     state.end(before)?;
     state.end(planned)?;
     if let Some(Entry { kind: Kind::File, .. }) = now.look(meta::NAME)? {
-        copy::copy(now, meta::NAME, &to, meta::NAME, owned, &mut progress)?;
+        copy::copy((now, meta::NAME), (&to, meta::NAME), owned, &mut progress)?;
     }
     to.sync_all()?;
     session.stick.check_read()?;
@@ -353,16 +349,14 @@ impl Policy for StageForPut<'_> {
     fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
         let judged = self.overlay.judge(walk.path(), pair)?;
         if let (Fate::Stay, Some(right)) = (judged.fate, pair.right) {
-            let path = walk.path().to_vec();
-            push(self.next, &Listed { path, size: right.size, mtime: right.mtime, sha256: None }, self.stick)?;
+            push(self.next, &Listed::of(walk.path(), &right, None), self.stick)?;
         }
         Ok(if judged.fate == Fate::Restore { Take::CopyLeft } else { Take::Nothing })
     }
 
     fn placed(&mut self, walk: &Walk, _: Pair, _: Take, copied: Option<Copied>) -> Result<()> {
         let Some(copied) = copied else { return Ok(()) };
-        let (path, entry) = (walk.path().to_vec(), copied.entry);
-        push(self.next, &Listed { path, size: entry.size, mtime: entry.mtime, sha256: Some(copied.sha256) }, self.stick)
+        push(self.next, &Listed::of(walk.path(), &copied.entry, Some(copied.sha256)), self.stick)
     }
 
     fn keeps_empty(&mut self, _: &Walk, left: Option<Entry>, right: Option<Entry>) -> bool {
@@ -377,7 +371,8 @@ fn write(session: &Session<'_>, from: &Place, (now, kept): (&Dir, Option<&Dir>),
     let aside = empty_aside(session.temp)?;
     let mut progress = Progress::new(format!("{}: to the stick", from.dataset().name()), 0, 0);
     let mut policy = StageForPut { overlay: Overlay::of(from, limits)?, next: &mut next, stick: now };
-    replicate((kept, Some(now)), &aside, STICK, meta::NAME, &mut policy, &mut progress)?;
+    let new = New { root: &aside, owned: STICK, progress: &mut progress };
+    replicate((kept, Some(now)), new, meta::NAME, &mut policy)?;
     aside.sync_all()?;
     session.mark()?;
     drop_brought(Overlay::of(from, limits)?, kept, now)?;

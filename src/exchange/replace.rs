@@ -14,8 +14,9 @@ use crate::dataset::publish::{self, Compare, Exchanged, Listing, Lists, take_in}
 use crate::dataset::server::Server;
 use crate::dataset::stick_state::known::Rule;
 use crate::dataset::stick_state::{StickState, push};
+use crate::dataset::strip::each_file;
 use crate::dataset::survey::{Change, Lost, Survey};
-use crate::dataset::undo::{self, List, Part, Place, Side};
+use crate::dataset::undo::{self, List, Part, Place, Run, Side};
 use crate::dataset::{Dataset, writeback};
 use crate::error::{Error, Result};
 use crate::os::atomic;
@@ -23,8 +24,9 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy;
 use crate::tree::manifest::{Listed, Writer};
+use crate::tree::replicate::New;
 use crate::tree::stream::Stream;
-use crate::tree::walk::{Step, Walk};
+use crate::tree::walk::Walk;
 
 /// One dataset on both sides, and what was found there.
 pub struct Sides<'a> {
@@ -72,9 +74,8 @@ pub enum Replaced {
 /// # Errors
 /// `Io`.
 pub fn recover(server: &Server, dataset: Dataset) -> Result<()> {
-    let taken_back = undo::recover(server, dataset, |uuid| {
-        StickState::open(server.state.as_ref(), uuid, &server.id, "", None, false)?.promote(dataset)
-    })?;
+    let taken_back =
+        undo::recover(server, dataset, |uuid| StickState::open(server, uuid, "", None, false)?.promote(dataset))?;
     if taken_back {
         hooks::not_due(server, dataset)?;
     }
@@ -89,8 +90,8 @@ impl Session<'_> {
     pub fn place(&self, dataset: Dataset, side: Side, change: &Change, lost: &Lost) -> Result<Place> {
         let undo = self.server.undo()?;
         let superblock = self.stick.stick().superblock();
-        let stick = (superblock.uuid.as_str(), superblock.label.as_str());
-        let mut part = Part::new(&undo, self.env.clock, self.name, side, stick, change, self.asked.belief)?;
+        let run = Run { job: self.name, side, uuid: &superblock.uuid, label: &superblock.label };
+        let mut part = Part::new(&undo, run, change, self.env.clock, self.asked.belief)?;
         part.add_lost(lost);
         Place::new(&undo, &mut self.undo_name.borrow_mut(), self.env.clock, dataset, part)
     }
@@ -98,10 +99,6 @@ impl Session<'_> {
     /// Whether contents count even where size and time are the same: also where nobody ever held the two sides against each other.
     fn by_content(&self, base: Option<&Stream>) -> bool {
         self.asked.checksum || (base.is_none() && self.name == undo::INGEST)
-    }
-
-    fn owner(&self, live: Option<&Dir>) -> Result<(u32, u32)> {
-        live.map_or_else(|| self.server.owner(), |live| Ok(live.entry()?.owner))
     }
 
     /// The stick's dataset becomes the server's.
@@ -146,7 +143,7 @@ impl Session<'_> {
     }
 
     fn build(&self, sides: &Sides<'_>, assessed: &Assessment, place: &Place) -> Result<Listing> {
-        let owner = self.owner(sides.live)?;
+        let owner = self.server.owner_of(sides.live)?;
         let to = place.run().make(place.name(), 0o755)?;
         let mut base = self.known(sides.dataset)?.base;
         let compare = Compare::with(self.stick.stick().limits(), self.by_content(base.as_ref()), base.as_mut());
@@ -156,7 +153,8 @@ impl Session<'_> {
         let mut next = self.state.start(sides.dataset, "next", assessed.time)?;
         let mut lists = Lists::start(place)?;
         let owned = publish::server_ownership(owner);
-        take_in((sides.stick, sides.live), &to, owned, compare, (&mut lists, &mut next), &mut progress)?;
+        let new = New { root: &to, owned, progress: &mut progress };
+        take_in((sides.stick, sides.live), new, compare, (&mut lists, &mut next))?;
         let listing = lists.end()?;
         self.state.end(next)?;
         publish::put_meta(&to, &Meta::read(sides.stick)?.with_time(assessed.time), owner)?;
@@ -207,7 +205,7 @@ impl Session<'_> {
 
     /// Copies to `undo/` what the stick has otherwise than `source`, and lists all that it has.
     fn keep(&self, sides: &Sides<'_>, source: &Dir, place: &mut Place, time: i64) -> Result<()> {
-        let owned = publish::server_ownership(self.owner(sides.live)?);
+        let owned = publish::server_ownership(self.server.owner_of(sides.live)?);
         let kept = place.run().make(place.name(), 0o755)?;
         kept.set_owner_mode(owned.owner, owned.dir_mode)?;
         let mut base = self.known(sides.dataset)?.base;
@@ -215,14 +213,15 @@ impl Session<'_> {
         let mut before = self.state.start(sides.dataset, "before", time)?;
         let mut lists = Lists::start(place)?;
         let mut progress = Progress::new(format!("{}: what the stick held", sides.dataset.name()), 0, 0);
-        publish::keep_replaced((sides.stick, source), &kept, owned, compare, (&mut lists, &mut before), &mut progress)?;
+        let new = New { root: &kept, owned, progress: &mut progress };
+        publish::keep_replaced((sides.stick, source), new, compare, (&mut lists, &mut before))?;
         let listing = lists.end()?;
         place.part.added = listing.added;
         place.part.add_lost(&listing.hidden);
         place.remove_list(List::Before)?;
         self.state.end(before)?;
         if let Some(Entry { kind: Kind::File, .. }) = sides.stick.look(meta::NAME)? {
-            copy::copy(sides.stick, meta::NAME, &kept, meta::NAME, owned, &mut progress)?;
+            copy::copy((sides.stick, meta::NAME), (&kept, meta::NAME), owned, &mut progress)?;
         }
         kept.sync_all()?;
         self.stick.check_read()?;
@@ -241,14 +240,14 @@ impl Session<'_> {
         }
         let undo = self.server.undo()?;
         let mut place = self.place(sides.dataset, Side::Stick, &found.to_stick, lost)?;
-        let owned = publish::server_ownership(self.owner(sides.live)?);
+        let owned = publish::server_ownership(self.server.owner_of(sides.live)?);
         let copy_all = || {
             let kept = place.run().make(place.name(), owned.dir_mode)?;
             let mut progress = Progress::new(format!("{}: what was edited on the stick", sides.dataset.name()), 0, 0);
             for path in lost.paths() {
                 let Some((from, name)) = sides.stick.below(path)? else { continue };
                 let to = kept.made_below(path, owned.dir_mode)?;
-                copy::copy(&from, name, &to, name, owned, &mut progress)?;
+                copy::copy((&from, name), (&to, name), owned, &mut progress)?;
             }
             kept.sync_all()
         };
@@ -307,7 +306,8 @@ impl Session<'_> {
         let mut progress = Progress::new(format!("{}: to the stick", dataset.name()), bytes, files);
         let mut list = self.state.start(dataset, "next", work.time)?;
         let trees = writeback::Sides { server: work.source, stick: sides.stick, temp: self.temp };
-        writeback::run(&trees, work.order, compare, work.edited, &mut list, &|| self.mark(), &mut progress)?;
+        let how = writeback::Work { order: work.order, compare, edited: work.edited, mark: &|| self.mark() };
+        writeback::run(&trees, how, &mut list, &mut progress)?;
         self.state.end(list)
     }
 
@@ -351,15 +351,8 @@ fn list_files(
     writer: &mut Writer<File>,
     mut hash: impl FnMut(&Walk, &Entry) -> Result<Option<[u8; 32]>>,
 ) -> Result<()> {
-    let mut walk = Walk::new(Some(dir), None)?;
-    while let Some(step) = walk.step()? {
-        if let Step::File { left: Some(entry), .. } = step
-            && walk.path() != meta::NAME
-        {
-            let sha256 = hash(&walk, &entry)?;
-            let listed = Listed { path: walk.path().to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
-            push(writer, &listed, dir)?;
-        }
-    }
-    Ok(())
+    each_file(dir, |walk, entry| {
+        let sha256 = hash(walk, &entry)?;
+        push(writer, &Listed::of(walk.path(), &entry, sha256), dir)
+    })
 }

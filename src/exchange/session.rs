@@ -96,7 +96,7 @@ pub fn on_stick(stick: &Stick) -> Result<OnStick<'_>> {
 /// `Io`, `Unreadable`.
 pub fn looked_at(server: &Server, stick: &Stick) -> Result<StickState> {
     let uuid = &stick.superblock().uuid;
-    StickState::open(server.state.as_ref(), uuid, &server.id, "", Some(&on_stick(stick)?), true)
+    StickState::open(server, uuid, "", Some(&on_stick(stick)?), true)
 }
 
 /// The names of the files in a stick's root by which a person says that the stick's data shall replace the server's.
@@ -115,11 +115,24 @@ pub fn consents(stick: &Stick) -> Result<Vec<Vec<u8>>> {
     Ok(found)
 }
 
+/// A command's visit to a stick.
+#[derive(Clone, Copy)]
+pub struct Visit<'a> {
+    /// The command.
+    pub name: &'static str,
+    /// Settings and clock.
+    pub env: &'a Env,
+    /// The server.
+    pub server: &'a Server,
+    /// What the operator asked for.
+    pub asked: Asked<'a>,
+    /// What is done besides the work.
+    pub manner: Manner,
+}
+
 /// What a session does besides the work.
 #[derive(Clone, Copy)]
 pub struct Manner {
-    /// The command.
-    pub name: &'static str,
     /// A receipt is left on the stick.
     pub receipt: bool,
     /// If all is well, nothing about the stick is doubtful any more.
@@ -134,35 +147,24 @@ pub struct Manner {
 /// # Errors
 /// Of the work; else of its end.
 pub fn with_stick<T>(
-    manner: Manner,
-    env: &Env,
-    server: &Server,
+    visit: Visit<'_>,
     stick: Stick,
-    asked: Asked<'_>,
     report: &mut Report,
     work: impl FnOnce(&Session<'_>, &mut Report) -> Result<T>,
 ) -> Result<T> {
+    let Visit { name, env, server, asked, manner } = visit;
     check_spare(&stick)?;
     let run = random::id()?;
     let superblock = stick.superblock().clone();
     let device = report.device.clone().unwrap_or_default();
-    let state =
-        StickState::open(server.state.as_ref(), &superblock.uuid, &server.id, &run, Some(&on_stick(&stick)?), false)?;
+    let state = StickState::open(server, &superblock.uuid, &run, Some(&on_stick(&stick)?), false)?;
     stick.check_writable()?;
     let dirty = state.note_mounted(superblock.dirty, superblock.use_count)?;
     let asked = Asked { dirty, ..asked };
     let stick = stick.writable(!dirty || manner.is_ours)?;
     let temp = stick.temp()?;
-    let session = Session {
-        name: manner.name,
-        env,
-        server,
-        stick: &stick,
-        temp: &temp,
-        state: &state,
-        undo_name: RefCell::new(None),
-        asked,
-    };
+    let session =
+        Session { name, env, server, stick: &stick, temp: &temp, state: &state, undo_name: RefCell::new(None), asked };
     let worked = work(&session, report);
     // The receipt says what is on the medium, so that comes first. A stick pulled in between has the one of before.
     let sealed = session.seal().and_then(|()| stick.stick().root().sync_all());
@@ -196,13 +198,13 @@ pub fn check_spare(stick: &Stick) -> Result<()> {
     })
 }
 
-/// On FAT a manifest can be lost while it is renamed; this says the same.
-fn mark_temp(temp: &Dir, run: &str) -> Result<()> {
-    temp.remove(RUN)?;
-    let mut file = temp.create(RUN, 0o644)?;
-    std::io::Write::write_all(&mut file, run.as_bytes())
+/// Writes a temporary file of the stick anew, durably.
+fn write_temp(temp: &Dir, name: &[u8], content: &[u8]) -> Result<()> {
+    temp.remove(name)?;
+    let mut file = temp.create(name, 0o644)?;
+    std::io::Write::write_all(&mut file, content)
         .and_then(|()| file.sync_all())
-        .map_err(|error| Error::io("write", &temp.path_of(RUN), error))
+        .map_err(|error| Error::io("write", &temp.path_of(name), error))
 }
 
 /// What is left of a doubt once the stick is unmounted. FAT and exFAT keep a PC's mark; where both sides hold the same, it is taken away.
@@ -233,13 +235,10 @@ impl Session<'_> {
     /// `Io`, `Unreadable`.
     pub fn mark(&self) -> Result<()> {
         let name = b"manifest";
-        mark_temp(self.temp, self.state.run())?;
+        // On FAT a manifest can be lost while it is renamed; this says the same.
+        write_temp(self.temp, RUN, self.state.run().as_bytes())?;
         let mark = self.state.make_mark(&on_stick(self.stick.stick())?)?;
-        self.temp.remove(name)?;
-        let mut file = self.temp.create(name, 0o644)?;
-        std::io::Write::write_all(&mut file, &mark)
-            .and_then(|()| file.sync_all())
-            .map_err(|error| Error::io("write", &self.temp.path_of(name), error))?;
+        write_temp(self.temp, name, &mark)?;
         self.stick.set_manifest(self.temp, name)
     }
 

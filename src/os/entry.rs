@@ -55,6 +55,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What is there, if it is a file.
+    pub fn file(entry: Option<Entry>) -> Option<Entry> {
+        entry.filter(|entry| entry.kind == Kind::File)
+    }
+
     /// From what the system returned.
     fn of(stat: &Statx) -> Entry {
         let mode = u32::from(stat.stx_mode);

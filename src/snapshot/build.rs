@@ -154,7 +154,7 @@ fn one(
         return Err(Error::Failed { why: "no source directory".to_owned(), next: "report it" });
     };
     let owned = Ownership { owner: Some(left.owner), file_mode: left.mode & 0o777, dir_mode: 0o700 };
-    let copied = copy::clone_or_copy(from, name, target, name, owned, progress)?;
+    let copied = copy::clone_or_copy((from, name), (target, name), owned, progress)?;
     taken.copied += 1;
     taken.cloned += u64::from(copied.cloned);
     taken.bytes = taken.bytes.saturating_add(copied.entry.size);

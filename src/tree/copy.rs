@@ -34,20 +34,13 @@ pub struct Copied {
     pub cloned: bool,
 }
 
-/// Copies the file `name` of `from` to the new file `to_name` of `to`, with its time. A file that is being written to
+/// Copies a file, told by its directory and its name there, to a new one, with its time. A file that is being written to
 /// meanwhile is copied again.
 ///
 /// # Errors
 /// `Unreadable` for the source, `Io` for the target, `Busy` if the source does not come to rest, `Interrupted`.
-pub fn copy(
-    from: &Dir,
-    name: &[u8],
-    to: &Dir,
-    to_name: &[u8],
-    owned: Ownership,
-    progress: &mut Progress,
-) -> Result<Copied> {
-    bring(from, name, to, to_name, owned, false, progress)
+pub fn copy(from: (&Dir, &[u8]), to: (&Dir, &[u8]), owned: Ownership, progress: &mut Progress) -> Result<Copied> {
+    bring(from, to, owned, false, progress)
 }
 
 /// As [`copy`], but a clone where the filesystem can make one: it takes no room, and later changes of the source do not
@@ -56,21 +49,17 @@ pub fn copy(
 /// # Errors
 /// As [`copy`].
 pub fn clone_or_copy(
-    from: &Dir,
-    name: &[u8],
-    to: &Dir,
-    to_name: &[u8],
+    from: (&Dir, &[u8]),
+    to: (&Dir, &[u8]),
     owned: Ownership,
     progress: &mut Progress,
 ) -> Result<Copied> {
-    bring(from, name, to, to_name, owned, true, progress)
+    bring(from, to, owned, true, progress)
 }
 
 fn bring(
-    from: &Dir,
-    name: &[u8],
-    to: &Dir,
-    to_name: &[u8],
+    (from, name): (&Dir, &[u8]),
+    (to, to_name): (&Dir, &[u8]),
     owned: Ownership,
     may_clone: bool,
     progress: &mut Progress,

@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::os::dir::Entry;
 use crate::text::{hex, unhex, unhex_exactly};
 
 /// The longest line that is read: a path of 4 KiB, each byte escaped, and the rest.
@@ -95,6 +96,13 @@ pub struct Listed {
     pub mtime: i64,
     /// SHA-256 of the content; none while it was only planned to be written.
     pub sha256: Option<[u8; 32]>,
+}
+
+impl Listed {
+    /// A file of that path, as the system sees it.
+    pub fn of(path: &[u8], entry: &Entry, sha256: Option<[u8; 32]>) -> Listed {
+        Listed { path: path.to_vec(), size: entry.size, mtime: entry.mtime, sha256 }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -34,9 +34,8 @@ pub struct Pair {
 impl Pair {
     /// Of what a walk has met.
     pub fn of(left: Option<Entry>, right: Option<Entry>) -> Pair {
-        let file = |entry: Option<Entry>| entry.filter(|entry| entry.kind == Kind::File);
         let dir = |entry: Option<Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
-        Pair { left: file(left), right: file(right), left_dir: dir(left), right_dir: dir(right) }
+        Pair { left: Entry::file(left), right: Entry::file(right), left_dir: dir(left), right_dir: dir(right) }
     }
 
     /// The same with the sides exchanged.
@@ -123,19 +122,28 @@ impl Targets<'_> {
     }
 }
 
-/// Makes the tree in the empty directory `to`. The file `except` directly below the roots is passed over. What is neither file nor directory is passed over
+/// The tree that is made.
+pub struct New<'a> {
+    /// Its empty root.
+    pub root: &'a Dir,
+    /// Whose it is.
+    pub owned: Ownership,
+    /// Is told what was copied.
+    pub progress: &'a mut Progress,
+}
+
+/// Makes a tree. The file `except` directly below the roots is passed over. What is neither file nor directory is passed over
 /// too, and so are droppings. The flush of what was written has begun by the end; it is the caller's to finish it.
 ///
 /// # Errors
 /// `Unreadable` for the left tree, `Io`, `Busy`, `Interrupted`; those of the policy.
 pub fn replicate(
     (left, right): (Option<&Dir>, Option<&Dir>),
-    to: &Dir,
-    owned: Ownership,
+    new: New<'_>,
     except: &[u8],
     policy: &mut impl Policy,
-    progress: &mut Progress,
 ) -> Result<()> {
+    let New { root: to, owned, progress } = new;
     let flushed = |error| to.not_flushed(error);
     let mut walk = Walk::new(left, right)?;
     let mut targets = Targets { root: to, owned, below: Vec::new() };
@@ -184,7 +192,7 @@ fn place(walk: &Walk, took: Take, targets: &mut Targets<'_>, progress: &mut Prog
         Take::Nothing => Ok(None),
         Take::CopyLeft => {
             let from = walk.left().ok_or_else(gone)?;
-            copy::copy(from, name, targets.dir()?, name, owned, progress).map(Some)
+            copy::copy((from, name), (targets.dir()?, name), owned, progress).map(Some)
         }
         Take::LinkRight => {
             let from = walk.right().ok_or_else(gone)?;
@@ -192,7 +200,7 @@ fn place(walk: &Walk, took: Take, targets: &mut Targets<'_>, progress: &mut Prog
             if from.link(name, to, name)? {
                 return Ok(None);
             }
-            copy::copy(from, name, to, name, owned, progress).map(Some)
+            copy::copy((from, name), (to, name), owned, progress).map(Some)
         }
     }
 }

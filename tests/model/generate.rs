@@ -95,14 +95,7 @@ impl Generator<'_> {
     /// An undisturbed visit.
     fn visit(&self, chance: &mut Chance, stick: Option<usize>) -> Timed {
         let stick = stick.unwrap_or_else(|| chance.below(5));
-        let visit = Visit {
-            stick,
-            server: 0,
-            consent: Consent::None,
-            checksum: false,
-            rehearsed: false,
-            disturbed: Disturbed::Not,
-        };
+        let visit = Visit::plain(stick);
         timed(chance, Step::Ingest(visit))
     }
 

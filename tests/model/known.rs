@@ -6,8 +6,7 @@ use crate::media::Kind;
 use crate::must_hold;
 use crate::steps::{Act, At, Consent, Disturbed, Edit, Meta, Step, Timed, Visit};
 
-const PLAIN: Visit =
-    Visit { stick: 0, server: 0, consent: Consent::None, checksum: false, rehearsed: false, disturbed: Disturbed::Not };
+const PLAIN: Visit = Visit::plain(0);
 
 /// A person writes files of `master`, and leaves meta.json as it is.
 fn writes(at: At, paths: &[usize]) -> Step {

@@ -7,12 +7,11 @@ use serde_json::{Value, json};
 use crate::common::Run;
 use crate::media::{File, Files, View};
 use crate::oracle::Oracle;
-use crate::steps::{At, Consent, Disturbed, Visit};
+use crate::steps::{At, Visit};
 use crate::visit::Seen;
 use crate::world::{Kept, Undo};
 
-const VISIT: Visit =
-    Visit { stick: 0, server: 0, consent: Consent::None, checksum: false, rehearsed: false, disturbed: Disturbed::Not };
+const VISIT: Visit = Visit::plain(0);
 
 fn files<const N: usize>(list: [(&str, &str); N]) -> Files {
     list.into_iter().map(|(path, content)| (path.to_owned(), File { content: content.to_owned(), mtime: 9 })).collect()

@@ -102,6 +102,13 @@ pub struct Visit {
     pub disturbed: Disturbed,
 }
 
+impl Visit {
+    /// Of a stick to the first server: nobody asks for anything, nothing happens meanwhile.
+    pub const fn plain(stick: usize) -> Visit {
+        Visit { stick, server: 0, consent: Consent::None, checksum: false, rehearsed: false, disturbed: Disturbed::Not }
+    }
+}
+
 /// How a person says that the stick is to win.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Consent {

@@ -2,7 +2,7 @@
 
 use crate::media::contents;
 use crate::play::Play;
-use crate::steps::{Consent, DATASETS, Disturbed, Visit};
+use crate::steps::{Consent, DATASETS, Visit};
 
 impl Play {
     /// Edits have stopped: every stick visits the first server twice, and then they are all equal.
@@ -12,14 +12,7 @@ impl Play {
                 self.pass_an_hour();
                 self.world.sticks[stick].edit(|_| {});
                 self.make_role(stick);
-                let mut visit = Visit {
-                    stick,
-                    server: 0,
-                    consent: Consent::None,
-                    checksum: false,
-                    rehearsed: false,
-                    disturbed: Disturbed::Not,
-                };
+                let mut visit = Visit::plain(stick);
                 let seen = self.world.ingest(&visit, "");
                 self.last_run = seen.run.to_string();
                 let refused = seen.run.code == Some(2);

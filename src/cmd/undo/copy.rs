@@ -13,7 +13,7 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::remove;
-use crate::tree::replicate::{All, replicate};
+use crate::tree::replicate::{All, New, replicate};
 
 /// Copies the kept datasets into a new or empty directory.
 pub fn run(server: &Server, places: &[Place], to: &Path, dry_run: bool) -> Result<()> {
@@ -85,9 +85,10 @@ fn fill(place: &Place, to: &Dir, owned: Ownership) -> Result<()> {
         return Ok(());
     };
     let mut progress = Progress::new(format!("{}: from undo/", place.dataset().name()), 0, 0);
-    replicate((Some(&kept), None), to, owned, meta::NAME, &mut All, &mut progress)?;
+    let new = New { root: to, owned, progress: &mut progress };
+    replicate((Some(&kept), None), new, meta::NAME, &mut All)?;
     if let Some(Entry { kind: Kind::File, .. }) = kept.look(meta::NAME)? {
-        copy::copy(&kept, meta::NAME, to, meta::NAME, owned, &mut progress)?;
+        copy::copy((&kept, meta::NAME), (to, meta::NAME), owned, &mut progress)?;
     }
     to.sync_all()
 }

@@ -3,7 +3,7 @@
 
 use log::warn;
 
-use super::{How, Source, is_same, not_whole, only_file};
+use super::{How, Source, is_same, not_whole};
 use crate::dataset::publish::server_ownership;
 use crate::dataset::{Dataset, meta};
 use crate::error::{Error, Result};
@@ -20,59 +20,65 @@ use crate::tree::walk::{Side, Step, Walk};
 /// Deeper than a walk goes, less deep than what is removed may be.
 const MAX_DEPTH: usize = 120;
 
-/// Fills the empty directory `new`: with the stick's files, of which the terminal's own are linked if they are the same,
-/// and with what else the terminal has there.
-pub(super) fn build(
-    source: &mut Source<'_>,
-    live: Option<&Dir>,
-    parent: &Dir,
-    new: &Dir,
-    how: How,
-    dataset: Dataset,
-    progress: &mut Progress,
-) -> Result<()> {
-    let owned = server_ownership(live.unwrap_or(parent).entry()?.owner);
-    let mut made = Generation { dirs: vec![Some(new.again()?)], live, owned, dataset };
-    made.dress(new, live)?;
-    if let Some(live) = live {
-        made.carry_droppings(live, b"")?;
-    }
-    let flushed = |error| new.not_flushed(error);
-    let mut early = EarlyFlush::new(new).map_err(flushed)?;
-    let mut walk = Walk::new(Some(source.stick), live)?;
-    while let Some(step) = walk.step()? {
-        match step {
-            Step::Enter { left, right } => made.enter(&walk, left.is_some(), right.is_some())?,
-            Step::Leave => drop(made.dirs.pop()),
-            Step::Skipped(Side::Right, what) => made.carry_odd(&walk, what)?,
-            Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right } if walk.path() != meta::NAME => {
-                let head = match &mut source.listed {
-                    Some(listed) => listed.find(walk.path())?.cloned(),
-                    None => None,
-                };
-                let size = made.place(&mut walk, (left, only_file(right)), head.as_ref(), how, progress)?;
-                early.wrote(size).map_err(flushed)?;
-            }
-            _ => {}
-        }
-    }
-    if let Some(Entry { kind: Kind::File, .. }) = source.stick.look(meta::NAME)? {
-        copy::copy(source.stick, meta::NAME, new, meta::NAME, owned, progress)?;
-    }
-    progress.flush();
-    early.end().map_err(flushed)
-}
-
 /// A generation while it is built.
-struct Generation<'a> {
+pub(super) struct Generation<'a> {
+    new: &'a Dir,
     /// From its root down to where the walk is; none for a directory that only the terminal has and that nothing came into yet.
     dirs: Vec<Option<Dir>>,
     live: Option<&'a Dir>,
     owned: Ownership,
     dataset: Dataset,
+    how: How,
 }
 
-impl Generation<'_> {
+impl<'a> Generation<'a> {
+    /// One that begins in the empty directory `new`. `live`: what the terminal has in `parent`.
+    pub(super) fn new(
+        dataset: Dataset,
+        live: Option<&'a Dir>,
+        parent: &Dir,
+        new: &'a Dir,
+        how: How,
+    ) -> Result<Generation<'a>> {
+        let owned = server_ownership(live.unwrap_or(parent).entry()?.owner);
+        Ok(Generation { new, dirs: vec![Some(new.again()?)], live, owned, dataset, how })
+    }
+
+    /// Fills it: with the stick's files, of which the terminal's own are linked if they are the same, and with what else the terminal has there.
+    pub(super) fn fill(&mut self, source: &mut Source<'_>, progress: &mut Progress) -> Result<()> {
+        let (new, live) = (self.new, self.live);
+        self.dress(new, live)?;
+        if let Some(live) = live {
+            self.carry_droppings(live, b"")?;
+        }
+        let flushed = |error| new.not_flushed(error);
+        let mut early = EarlyFlush::new(new).map_err(flushed)?;
+        let mut walk = Walk::new(Some(source.stick), live)?;
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Enter { left, right } => self.enter(&walk, left.is_some(), right.is_some())?,
+                Step::Leave => drop(self.dirs.pop()),
+                Step::Skipped(Side::Right, what) => self.carry_odd(&walk, what)?,
+                Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right }
+                    if walk.path() != meta::NAME =>
+                {
+                    let head = match &mut source.listed {
+                        Some(listed) => listed.find(walk.path())?.cloned(),
+                        None => None,
+                    };
+                    let size = self.place(&mut walk, (left, Entry::file(right)), head.as_ref(), progress)?;
+                    early.wrote(size).map_err(flushed)?;
+                }
+                _ => {}
+            }
+        }
+        if let Some(Entry { kind: Kind::File, .. }) = source.stick.look(meta::NAME)? {
+            copy::copy((source.stick, meta::NAME), (new, meta::NAME), self.owned, progress)?;
+        }
+        progress.flush();
+        early.end().map_err(flushed)
+    }
+
     /// Gives a new directory what the terminal's has, so that what is made in it inherits from that.
     fn dress(&self, made: &Dir, live: Option<&Dir>) -> Result<()> {
         match live {
@@ -109,18 +115,17 @@ impl Generation<'_> {
         walk: &mut Walk,
         (left, right): (Entry, Option<Entry>),
         head: Option<&Listed>,
-        how: How,
         progress: &mut Progress,
     ) -> Result<u64> {
         let Some(here) = self.here() else { return Ok(0) };
         if let (Some(right), Some(live)) = (right, walk.right())
-            && is_same(walk, &left, &right, head, how)?
+            && is_same(walk, &left, &right, head, self.how)?
             && live.link(walk.name(), here, walk.name())?
         {
             return Ok(0);
         }
         let Some(stick) = walk.left() else { return Ok(0) };
-        let copied = copy::copy(stick, walk.name(), here, walk.name(), self.owned, progress)?;
+        let copied = copy::copy((stick, walk.name()), (here, walk.name()), self.owned, progress)?;
         if head.and_then(|head| head.sha256).is_some_and(|sha256| sha256 != copied.sha256) {
             return Err(not_whole(self.dataset, walk.path(), "is not what the server wrote"));
         }
