@@ -74,6 +74,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.extend([
         Case::new("the site's own program runs after an ingest, and is not confined as the job is", site_program),
+        Case::new("a share's rights on a dataset's directory outlast the exchange", share_rights),
         Case::new("pulled idle, and put in again", pulled_idle),
         Case::new("put in again within a second", within_a_second),
         Case::new("pulled while it is being written, and put in again", pulled_writing),
@@ -218,7 +219,11 @@ fn unreadable_directory(lab: &mut Lab) -> Outcome<()> {
     let old = format!("directory {}", lab.later());
     let sound = ingest_stick(lab, "sound", Fs::Ext4, Layout::Whole, &old)?;
     visit(lab, &INGEST, &sound, |_| Ok(()))?;
-    let mut files = vec![("master/meta.json".to_owned(), format!("{{\"updated_at\": {}}}\n", lab.later()))];
+    // All that the server has, or the stick would be refused as half-empty: the directory's block alone is to be at fault.
+    let mut files = vec![
+        ("master/meta.json".to_owned(), format!("{{\"updated_at\": {}}}\n", lab.later())),
+        (CSV.to_owned(), old.clone()),
+    ];
     files.extend((10..90).map(|number| (format!("master/F{number}.CSV"), format!("{number}"))));
     let recipe =
         Recipe { label: INGEST.label, role: Some(INGEST.word), fs: Fs::Fat32, layout: Layout::Whole, files: &files };
@@ -261,6 +266,32 @@ fn site_program(lab: &mut Lab) -> Outcome<()> {
     vm.pull("stick")?;
     shell.run(&format!("rm {program} {said}"))?;
     completed(shell)
+}
+
+/// The job is confined, and must still be able to give the new directory what the old one had.
+fn share_rights(lab: &mut Lab) -> Outcome<()> {
+    const MASTER: &str = "/srv/rpi-server/master";
+    const LOOK: &str = "stat -c '%a %u %g' /srv/rpi-server/master";
+    let text = format!("share {}", lab.later());
+    let stick = ingest_stick(lab, "stick", Fs::Ext4, Layout::Whole, &text)?;
+    visit(lab, &INGEST, &stick, |_| Ok(()))?;
+    let (_, shell) = lab.machine()?;
+    let before = shell.run(LOOK)?;
+    shell.run(&format!("chown 1234:2345 {MASTER} && chmod 2775 {MASTER}"))?;
+    let text = format!("share {}", lab.later());
+    let newer = ingest_stick(lab, "newer", Fs::Ext4, Layout::Whole, &text)?;
+    let inode = format!("stat -c %i {MASTER}");
+    let (_, shell) = lab.machine()?;
+    let old = shell.run(&inode)?;
+    visit(lab, &INGEST, &newer, |shell| {
+        check(shell.run(&inode)? != old, "the directory was not exchanged".to_owned())?;
+        same(shell, &format!("/srv/rpi-server/{CSV}"), &text)?;
+        let rights = shell.run(LOOK)?;
+        check(rights == "2775 1234 2345", format!("it was {before}, then 2775 1234 2345, and is {rights}"))
+    })?;
+    let (_, shell) = lab.machine()?;
+    let undone = format!("set -- {before}; chmod g-s {MASTER} && chown $2:$3 {MASTER} && chmod $1 {MASTER}");
+    shell.run(&undone).map(drop)
 }
 
 fn pulled_idle(lab: &mut Lab) -> Outcome<()> {
