@@ -97,6 +97,12 @@ impl Error {
         }
     }
 
+    /// Whether a disk has no room left.
+    pub fn is_full(&self) -> bool {
+        let (Error::Io { source, .. } | Error::Unreadable { source, .. }) = self else { return false };
+        matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    }
+
     /// Whether something else stands where a directory was expected: a file, a link. A directory that can't be read is
     /// another trouble.
     pub fn is_no_directory(&self) -> bool {

@@ -106,6 +106,18 @@ impl Report {
     }
 }
 
+/// So many files are named in a run's record, with so many characters each: a record has its bounds.
+const NAMED: usize = 40;
+const NAME_LENGTH: usize = 150;
+
+/// Adds files of a dataset that are kept to its part of the record: `lost` or `older`, how many, where, and the first names.
+pub fn note_kept(value: &mut Value, key: &str, files: u64, place: &str, names: &[String]) {
+    let short = |name: &String| name.chars().take(NAME_LENGTH).collect::<String>();
+    value[key] = files.into();
+    value[format!("{key}_in")] = place.into();
+    value[format!("{key}_names")] = names.iter().take(NAMED).map(short).collect::<Vec<_>>().into();
+}
+
 /// A job for people.
 pub fn job_name(job: &str) -> &str {
     match job {

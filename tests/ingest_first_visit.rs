@@ -51,6 +51,67 @@ fn assert_refused(server: &Server, stick: &Stick) -> Run {
     run
 }
 
+/// The run names these files of `docviewer` as older versions, on the stick too, keeps them, and calls nothing lost.
+fn assert_older(server: &Server, stick: &Stick, run: &Run, older: &[(&str, &str)]) {
+    let said = &run.job["datasets"]["docviewer"];
+    if older.is_empty() {
+        assert!(said["older"].is_null(), "{run}");
+    } else {
+        assert_eq!(said["older"], older.len(), "{run}");
+        let place = said["older_in"].as_str().unwrap();
+        let kept = server.tree().sub(place).files();
+        let receipt = stick.read(|root| root.text("RESULT.txt"));
+        assert!(receipt.contains(place), "{receipt}");
+        for (name, text) in older {
+            assert_eq!(kept.get(*name).map(String::as_str), Some(*text), "{run}");
+            assert!(receipt.lines().any(|line| line.trim() == *name), "{receipt}");
+            run.says(name);
+        }
+    }
+    assert_nothing_lost(server, run);
+}
+
+/// A PC whose clock was slow: what somebody wrote looks older than what the winner has.
+#[test]
+fn an_older_version_that_loses_is_named_and_is_no_alarm() {
+    let server = full_server();
+    let of_the_server: Vec<_> = (0..DRAWINGS).map(|number| format!("drawing {number}")).collect();
+    let stick = new_stick(|docviewer| {
+        some_drawings(docviewer, 0..DRAWINGS);
+        docviewer.file("d7.pdf", "an hour of work", ago(3 * DAY)).meta(ago(2 * DAY));
+    });
+    let run = server.run(&stick).clock("-3000").done();
+    run.outcome("docviewer", "server wins");
+    assert_older(&server, &stick, &run, &[("d7.pdf", "an hour of work")]);
+    assert_eq!(on_stick(&stick, "docviewer")["d7.pdf"], of_the_server[7]);
+
+    // The other way round: the server has the older one.
+    let stick = new_stick(|docviewer| {
+        some_drawings(docviewer, 0..DRAWINGS);
+        docviewer.file("d8.pdf", "newer", ago(60)).meta(ago(30));
+    });
+    let run = server.run(&stick).done();
+    run.outcome("docviewer", "stick wins");
+    assert_older(&server, &stick, &run, &[("d8.pdf", "drawing 8")]);
+}
+
+/// What the server itself once wrote to the stick is nobody's work.
+#[test]
+fn what_the_server_wrote_to_a_stick_without_a_manifest_is_not_named() {
+    let server = full_server();
+    let stick = new_stick(|docviewer| {
+        some_drawings(docviewer, 0..DRAWINGS);
+    });
+    server.run(&stick).clock("-3000").done();
+    server.docviewer().file("d9.pdf", "newer", ago(60)).meta(ago(30));
+    stick.edit(|root| {
+        root.remove(".toolmaster/manifest.json");
+    });
+    let run = server.run(&stick).done();
+    run.outcome("docviewer", "server wins");
+    assert_older(&server, &stick, &run, &[]);
+}
+
 #[test]
 fn one_new_drawing_does_not_replace_two_hundred() {
     for meta in [false, true] {

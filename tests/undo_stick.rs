@@ -48,6 +48,19 @@ fn assert_manifest_is_true(stick: &Stick) {
     });
 }
 
+/// The paper on the stick names what an undo replaced over an edit.
+#[test]
+fn what_loses_against_an_undo_is_named_on_the_stick() {
+    let (server, stick) = brought_up_to_date();
+    stick.edit(|root| {
+        root.sub("master").file("a.csv", "edited since", ago(60));
+    });
+    let run = undo(&server, &["put", "latest", "--device", stick.device(), "--force"]).done();
+    assert_eq!(run.job["datasets"]["master"]["lost_names"][0], "a.csv", "{run}");
+    let receipt = stick.read(|root| root.text("RESULT.txt"));
+    assert!(receipt.lines().any(|line| line.trim() == "a.csv"), "{receipt}");
+}
+
 #[test]
 fn a_stick_gets_its_own_data_back_and_the_next_ingest_takes_them() {
     let (server, stick) = brought_up_to_date();

@@ -7,7 +7,7 @@ use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
-use super::{Env, Report, each_of, open_stick};
+use super::{Env, Report, each_of, note_kept, open_stick};
 use crate::dataset::publish::Compare;
 use crate::dataset::server::Server;
 use crate::dataset::stick_state::known::Known;
@@ -79,7 +79,8 @@ fn export(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let server = Server::open(&env.settings, args.dry_run)?;
     let stick = open_stick(args.device.as_deref(), Role::Dist, env, report)?;
     let belief = server.belief(env.clock)?;
-    let asked = Asked { consent: false, dirty: false, checksum: args.checksum, belief: &belief, clock: env.clock };
+    let (checksum, clock, dry_run) = (args.checksum, env.clock, args.dry_run);
+    let asked = Asked { consent: false, dirty: false, checksum, belief: &belief, clock, dry_run };
     if args.dry_run {
         let planned = stick
             .check_writable()
@@ -133,6 +134,10 @@ fn look_at_all(
     // Together they need more than each for itself.
     let mut reserved = 0;
     for load in &mut loads {
+        let found = &load.found;
+        let keeps = found.lost_on_stick.files > 0 || found.older_on_stick.files > 0;
+        let needed = if keeps { room::Load::keeping(found) } else { room::Load::listing(found) };
+        room::on_server(server, load.dataset, needed, asked.pruning())?;
         load.order = room::on_stick(stick.root(), load.dataset, &load.found.to_stick, stick.limits(), reserved)?;
         reserved += room::growth_on_stick(stick.root(), &load.found.to_stick)?;
     }
@@ -191,6 +196,10 @@ fn fill(session: &Session<'_>, wanted: &[Dataset], report: &mut Report) -> Resul
     let _locks = wanted.iter().map(|dataset| session.server.lock(*dataset)).collect::<Result<Vec<_>>>()?;
     for dataset in wanted {
         recover(session.server, *dataset)?;
+        // What is no directory is refused later, and the other dataset is still done.
+        if let Ok(Some(dir)) = open_on_stick(session.stick.stick(), *dataset) {
+            meta::make_way(&dir, *dataset, "the stick")?;
+        }
     }
     let (loads, looked) =
         look_at_all(session.asked, session.server, session.stick.stick(), &|dataset| session.known(dataset), wanted)?;
@@ -226,7 +235,7 @@ fn work(session: &Session<'_>, load: &Load, report: &mut Report) -> Result<()> {
     // After a run that was cut off directories may be left that the files do not show.
     let written = !load.unchanged || !rotten.is_empty() || session.state.was_cut_off();
     let mut change = found.to_stick;
-    let mut kept = None;
+    let kept = session.keep_edits(&sides, live, found)?;
     if written {
         for size in rotten.values() {
             change.count_again(*size);
@@ -235,7 +244,6 @@ fn work(session: &Session<'_>, load: &Load, report: &mut Report) -> Result<()> {
             true => load.order,
             false => room::on_stick(stick.root(), dataset, &change, stick.limits(), 0)?,
         };
-        kept = session.keep_edits(&sides, found)?;
         session.state.add_plain_intent(dataset)?;
         let work = Writing::all(live, &change, order, time);
         session.write_back(&sides, Writing { rotten: Some(&rotten), ..work })?;
@@ -250,8 +258,12 @@ fn work(session: &Session<'_>, load: &Load, report: &mut Report) -> Result<()> {
     report.bytes = report.bytes.saturating_add(change.bytes);
     let mut value = json!({"outcome": outcome, "copied": change.files, "deleted": change.deleted, "bytes": change.bytes, "lost": 0});
     if let Some(when) = kept {
-        value["lost"] = found.lost_on_stick.files.into();
-        value["lost_in"] = format!("undo/{when}/{name}").into();
+        let place = format!("undo/{when}/{name}");
+        for (key, files) in [("lost", &found.lost_on_stick), ("older", &found.older_on_stick)] {
+            if files.files > 0 {
+                note_kept(&mut value, key, files.files, &place, &files.names);
+            }
+        }
     }
     report.datasets.insert(name.to_owned(), value);
     Ok(())

@@ -6,13 +6,14 @@ use argh::FromArgs;
 use log::info;
 use serde_json::json;
 
-use super::{Env, Report, each_of, open_stick};
+use super::{Env, Report, each_of, note_kept, open_stick};
 use crate::dataset::decide::Decision;
 use crate::dataset::publish::Compare;
 use crate::dataset::room::{self, Load};
 use crate::dataset::server::Server;
 use crate::dataset::stick_state::StickState;
-use crate::dataset::undo::{self, INGEST, Pruning};
+use crate::dataset::survey::Lost;
+use crate::dataset::undo::{self, INGEST};
 use crate::dataset::{Dataset, meta, writeback};
 use crate::error::{Error, Result};
 use crate::exchange::assess::{
@@ -21,7 +22,9 @@ use crate::exchange::assess::{
 use crate::exchange::hooks;
 use crate::exchange::plan::log_plan;
 use crate::exchange::replace::{Replaced, Sides, recover};
-use crate::exchange::session::{Manner, Session, Visit, check_spare, consents, looked_at, on_stick, with_stick};
+use crate::exchange::session::{
+    Manner, Session, Visit, check_spare, consents, looked_at, on_stick, tell_alone, with_stick,
+};
 use crate::os::dir::{Dir, Entry};
 use crate::stick::chain::Stick;
 use crate::stick::role::Role;
@@ -88,11 +91,15 @@ fn ingest(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
 }
 
 fn take_or_renew(args: &Args, env: &Env, server: &Server, stick: Stick, report: &mut Report) -> Result<()> {
-    let belief = server.belief(env.clock)?;
+    let belief = match server.belief(env.clock) {
+        Err(error) if error.is_full() => return Err(tell_alone((env, server), stick, report, error)),
+        belief => belief?,
+    };
     doubt_clock(&belief, env.clock);
     let consents = consents(&stick)?;
     let consent = args.force || !consents.is_empty();
-    let asked = Asked { consent, checksum: args.checksum, dirty: false, belief: &belief, clock: env.clock };
+    let (checksum, clock) = (args.checksum, env.clock);
+    let asked = Asked { consent, checksum, dirty: false, belief: &belief, clock, dry_run: false };
     let manner = Manner { receipt: true, settles: true, is_ours: false };
     let visit = Visit { name: INGEST, env, server, asked, manner };
     with_stick(visit, stick, report, |session, report| {
@@ -100,28 +107,31 @@ fn take_or_renew(args: &Args, env: &Env, server: &Server, stick: Stick, report: 
         let worked = each_dataset(|dataset| {
             let dir = open_on_stick(session.stick.stick(), dataset);
             let had = matches!(dir, Ok(Some(_)));
-            let mut lost = Kept::default();
-            let entry = dir.and_then(|dir| work(session, dataset, dir.as_ref(), &mut lost));
-            note_entry(report, dataset, &entry, &lost);
+            let mut kept = Kept::default();
+            let entry = dir.and_then(|dir| work(session, dataset, dir.as_ref(), &mut kept));
+            note_entry(report, dataset, &entry, &kept);
             entry.map(|_| had)
         });
-        if worked.is_err() && !report.datasets.values().any(|dataset| dataset["outcome"] == STICK_WINS) {
-            session.give_consent_back(&taken);
+        if worked.is_ok() {
+            session.state.forget_consent()?;
+        } else if !report.datasets.values().any(|dataset| dataset["outcome"] == STICK_WINS) {
+            session.give_consent_back(&taken)?;
         }
         worked
     })
 }
 
-/// So many lost files are named in the run's record, with so many characters each.
-const NAMED: usize = 40;
-const NAME_LENGTH: usize = 150;
-
-/// Content that was lost: files, the first of their names, and the runs that keep it.
+/// What of the loser's is kept and told of.
 #[derive(Default)]
 struct Kept {
+    /// Content that was lost: files, the first of their names.
     files: u64,
     names: Vec<String>,
+    /// The runs that keep it.
     runs: Vec<String>,
+    /// What the winner has in a newer version, and the run that keeps it.
+    older: Lost,
+    older_in: String,
 }
 
 /// Adds what became of a dataset to the run's record.
@@ -134,13 +144,14 @@ fn note_entry(report: &mut Report, dataset: Dataset, entry: &Result<Done>, kept:
         Err(error) => json!({"outcome": error.result_word(), "reason": error.to_string(),
             "copied": 0, "deleted": 0, "bytes": 0}),
     };
-    value["lost"] = kept.files.into();
+    value["lost"] = 0.into();
     if kept.files > 0 {
         let places: Vec<String> = kept.runs.iter().map(|when| format!("undo/{when}/{}", dataset.name())).collect();
-        value["lost_in"] = places.join(", ").into();
-        // A record has its bounds.
-        let short = |name: &String| name.chars().take(NAME_LENGTH).collect::<String>();
-        value["lost_names"] = kept.names.iter().take(NAMED).map(short).collect::<Vec<_>>().into();
+        note_kept(&mut value, "lost", kept.files, &places.join(", "), &kept.names);
+    }
+    if kept.older.files > 0 {
+        let place = format!("undo/{}/{}", kept.older_in, dataset.name());
+        note_kept(&mut value, "older", kept.older.files, &place, &kept.older.names);
     }
     report.datasets.insert(dataset.name().to_owned(), value);
     report.told.push((dataset, kept.runs.clone()));
@@ -170,7 +181,7 @@ struct Done {
 fn work(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, kept: &mut Kept) -> Result<Done> {
     let _lock = session.server.lock(dataset)?;
     recover(session.server, dataset)?;
-    let worked = make_equal(session, dataset, on_stick);
+    let worked = make_equal(session, dataset, on_stick, kept);
     let undo = session.server.undo()?;
     // A program may have saved into the old directory until now.
     undo::late(&undo, dataset)?;
@@ -183,23 +194,28 @@ fn work(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, kept: &
     worked
 }
 
-fn make_equal(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
+fn make_equal(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, kept: &mut Kept) -> Result<Done> {
     for (dir, place) in [(on_stick, "the stick"), (session.server.dataset(dataset)?.as_ref(), "the server")] {
         dir.map_or(Ok(()), |dir| meta::make_way(dir, dataset, place))?;
     }
     finish_cut_off(session, dataset, on_stick)?;
-    exchange(session, dataset, on_stick)
+    exchange(session, dataset, on_stick, kept)
 }
 
-fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> Result<Done> {
+fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, kept: &mut Kept) -> Result<Done> {
     let name = dataset.name();
     let stick = session.stick.stick();
+    let still = session.state.consents_still(dataset, stick.root())?;
+    if still && !session.asked.consent {
+        info!("{name}: a run that was told to replace the server's data was cut off: that is followed now");
+    }
+    let asked = Asked { consent: session.asked.consent || still, ..session.asked };
     // Somebody may edit the server's files while we work: decide anew, twice.
     for attempt in 0..3 {
         let live = session.server.dataset(dataset)?;
         let known = || session.known(dataset);
-        let assessed = assess(session.asked, stick, &known, (on_stick, live.as_ref()), attempt == 0)?;
-        let (word, reason) = say(dataset, &assessed, session.asked.clock);
+        let assessed = assess(asked, stick, &known, (on_stick, live.as_ref()), attempt == 0)?;
+        let (word, reason) = say(dataset, &assessed, asked.clock);
         if let Some(error) = no_winner(dataset, &assessed) {
             return Err(error);
         }
@@ -210,8 +226,7 @@ fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> 
             return Ok(Done { files: 0, deleted: 0, bytes: 0, ..done });
         };
         let sides = Sides { dataset, stick: on_stick, live: live.as_ref() };
-        let pruning = Pruning { belief: session.asked.belief, spare: None, dry_run: false };
-        let fit = Fit { server: session.server, stick, pruning };
+        let fit = Fit { server: session.server, stick, asked };
         let order = fit.check(&sides, &assessed)?;
         match (assessed.decision, &live) {
             (Decision::StickWins(_), _) => match session.server_side(&sides, &assessed)? {
@@ -229,6 +244,8 @@ fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> 
                 return Ok(Done { files: 0, deleted: 0, bytes: 0, ..done });
             }
         }
+        kept.older = assessed.older;
+        kept.older_in = session.undo_name.borrow().clone().unwrap_or_default();
         info!("{name}: {} file(s) copied ({} bytes), {} deleted", done.files, done.bytes, done.deleted);
         return Ok(done);
     }
@@ -242,7 +259,7 @@ fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>) -> 
 struct Fit<'a> {
     server: &'a Server,
     stick: &'a Stick,
-    pruning: Pruning<'a>,
+    asked: Asked<'a>,
 }
 
 impl Fit<'_> {
@@ -279,7 +296,7 @@ impl Fit<'_> {
     }
 
     fn room_on_server(&self, dataset: Dataset, load: Load) -> Result<()> {
-        room::on_server(self.server, dataset, load, self.pruning)
+        room::on_server(self.server, dataset, load, self.asked.pruning())
     }
 }
 
@@ -329,20 +346,21 @@ fn dry(args: &Args, env: &Env, server: &Server, stick: Stick) -> Result<()> {
         let superblock = stick.superblock();
         let dirty = state.is_doubtful(superblock.dirty, superblock.use_count)?;
         let consent = args.force || !consents(&stick)?.is_empty();
-        let asked = Asked { consent, checksum: args.checksum, dirty, belief: &belief, clock: env.clock };
+        let (checksum, clock) = (args.checksum, env.clock);
+        let asked = Asked { consent, checksum, dirty, belief: &belief, clock, dry_run: true };
         each_dataset(|dataset| {
             let dir = open_on_stick(&stick, dataset)?;
-            let pruning = Pruning { belief: &belief, spare: None, dry_run: true };
-            let fit = Fit { server, stick: &stick, pruning };
-            plan(&fit, asked, &state, dataset, dir.as_ref())?;
+            let consent = asked.consent || state.consents_still(dataset, stick.root())?;
+            let fit = Fit { server, stick: &stick, asked: Asked { consent, ..asked } };
+            plan(&fit, &state, dataset, dir.as_ref())?;
             Ok(dir.is_some())
         })
     });
     planned.and(stick.release())
 }
 
-fn plan(fit: &Fit<'_>, asked: Asked<'_>, state: &StickState, dataset: Dataset, from: Option<&Dir>) -> Result<()> {
-    let stick = fit.stick;
+fn plan(fit: &Fit<'_>, state: &StickState, dataset: Dataset, from: Option<&Dir>) -> Result<()> {
+    let &Fit { stick, asked, .. } = fit;
     let live = fit.server.dataset(dataset)?;
     let known = || state.known(dataset, &on_stick(stick)?);
     let assessed = assess(asked, stick, &known, (from, live.as_ref()), true)?;

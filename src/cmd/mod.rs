@@ -27,4 +27,4 @@ pub mod watch;
 pub mod wear;
 
 pub use crate::exchange::session::{open_stick, prove};
-pub use crate::report::{Env, Report, each_of, job_name};
+pub use crate::report::{Env, Report, each_of, job_name, note_kept};

@@ -10,7 +10,7 @@ use argh::FromArgs;
 use log::{error, info};
 use serde_json::json;
 
-use super::{Env, Report};
+use super::{Env, Report, note_kept};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::dataset::undo::{self, Place, Side};
@@ -195,9 +195,12 @@ fn each(places: &[Place], report: &mut Report, work: &mut dyn FnMut(&Place) -> R
         let (copied, deleted, bytes) = result.as_ref().map_or((0, 0, 0), |done| (done.files, done.deleted, done.bytes));
         report.bytes = report.bytes.saturating_add(bytes);
         let mut value = json!({"outcome": word, "reason": reason, "side": place.part.side, "copied": copied,
-            "deleted": deleted, "bytes": bytes, "lost": result.as_ref().map_or(0, |done| done.lost)});
-        if let Ok(Done { lost: 1.., kept_in: Some(when), .. }) = &result {
-            value["lost_in"] = format!("undo/{when}/{}", place.dataset().name()).into();
+            "deleted": deleted, "bytes": bytes, "lost": result.as_ref().map_or(0, |done| done.lost.files)});
+        if let Ok(Done { lost, kept_in: Some(when), .. }) = &result
+            && lost.files > 0
+        {
+            let kept_in = format!("undo/{when}/{}", place.dataset().name());
+            note_kept(&mut value, "lost", lost.files, &kept_in, &lost.names);
         }
         report.datasets.insert(place.dataset().name().to_owned(), value);
         match (result, &first_error) {

@@ -16,7 +16,7 @@ use crate::os::dir::{Dir, Entry, Kind};
 /// Its name in a dataset's directory.
 pub const NAME: &[u8] = b"meta.json";
 /// More than this is no meta.json of ours.
-const MAX_SIZE: u64 = 64 * 1024;
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
 /// The key of its time.
 const TIME: &str = "updated_at";
 
@@ -58,9 +58,14 @@ impl Meta {
         [self.claimed, Some(stand_in)].into_iter().flatten().find(|time| belief.plausible(*time)).unwrap_or(0)
     }
 
-    /// Whether it is a JSON object, which keeps all else that is in it.
-    pub fn is_object(&self) -> bool {
-        Object::find(&self.bytes, TIME).is_some()
+    /// Whether something is in it that is lost with a new time: it is no JSON object, and not empty.
+    pub fn is_odd(&self) -> bool {
+        !self.bytes.trim_ascii().is_empty() && Object::find(&self.bytes, TIME).is_none()
+    }
+
+    /// Whether two differ in more than their times.
+    pub fn differs(&self, other: &Meta) -> bool {
+        self.mtime.is_some() && self.with_time(0).trim_ascii() != other.with_time(0).trim_ascii()
     }
 
     /// The file's content with another time and nothing else changed; of what is no JSON object nothing is kept.
@@ -72,19 +77,21 @@ impl Meta {
     }
 }
 
-/// Gives a directory called `meta.json` another name: it can hold people's files, and no `meta.json` can be written beside it.
+/// Gives a directory called `meta.json` another name, and a file larger than any of ours: it is people's, and no `meta.json` can be written beside it.
 ///
 /// # Errors
 /// `Io`.
 pub fn make_way(dir: &Dir, dataset: Dataset, place: &str) -> Result<()> {
-    if !matches!(dir.look(NAME)?, Some(Entry { kind: Kind::Dir, .. })) || dir.remove_dir(NAME)? {
-        return Ok(());
-    }
+    let what = match dir.look(NAME)? {
+        Some(Entry { kind: Kind::Dir, .. }) if !dir.remove_dir(NAME)? => "a directory",
+        Some(Entry { kind: Kind::File, size, .. }) if size > MAX_SIZE => "a large file",
+        _ => return Ok(()),
+    };
     for number in 1..100 {
         let name = format!("meta.json-{number}");
         if dir.look(name.as_bytes())?.is_none() {
             dir.rename_new(NAME, dir, name.as_bytes())?;
-            warn!("{}: on {place} a directory was called meta.json; it is called {name} now", dataset.name());
+            warn!("{}: on {place} {what} was called meta.json; it is called {name} now", dataset.name());
             return dir.sync();
         }
     }

@@ -37,7 +37,12 @@ impl Load {
     pub fn taking_in(found: &Survey) -> Load {
         let change = &found.to_server;
         let listed = found.stick_files.saturating_add(found.server_files).saturating_mul(4);
-        Load { files: change.files, dirs: change.dirs, bytes: change.bytes, listed }
+        Load { files: change.files, dirs: change.dirs, bytes: change.bytes.saturating_add(change.shared), listed }
+    }
+
+    /// The lists alone.
+    pub fn listing(found: &Survey) -> Load {
+        Load { files: 0, dirs: 0, bytes: 0, ..Load::taking_in(found) }
     }
 
     /// What the stick has otherwise, to be kept in `undo/`.

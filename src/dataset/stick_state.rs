@@ -14,6 +14,7 @@
 //! | `base.json` | the common state from which that began | before the mark | when sealed |
 //! | `mark` | SHA-256 of the manifest that says `incomplete`, the run, and those that it went on with | before the mark gets its name on the stick | when sealed |
 //! | `<dataset>.put` | what an undo put on the stick, to be told from edits | after it | when an ingest comes |
+//! | `consent` | under which name a `REPLACE` lies on the stick that was taken, and for which datasets it is still to be followed | before it is renamed | when it was followed, or given back |
 //! | `mounted` | in which state the stick came | before it is mounted for writing | when it is unmounted |
 //!
 //! A crash before the mark leaves the stick as it was, with a manifest on record, and intents that nothing refers to. A crash after the mark:
@@ -21,6 +22,7 @@
 //! old manifest, and `.common` says what both hold since. A crash while sealing leaves the stick one or the other manifest; both are on record.
 
 mod carry_over;
+mod consent;
 pub mod known;
 pub mod mounted;
 
@@ -317,6 +319,14 @@ impl StickState {
         writer.finish().and_then(|file| file.sync_all()).map_err(|error| Error::io("write in", dir.path(), error))
     }
 
+    /// The list that was ended last, and counts for nothing yet.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn next(&self, dataset: Dataset) -> Result<Option<Stream>> {
+        self.open_sound(format!("{}.next", dataset.name()).as_bytes(), b"")
+    }
+
     /// Makes two ended lists, what the stick holds (`before`) and what it is to hold (`planned`), an intent. With the mark that follows, the
     /// stick may be written to.
     ///
@@ -419,7 +429,9 @@ impl StickState {
         }
         dir.rename(next.as_bytes(), dir, &common_name(dataset))?;
         dir.remove(&put_name(dataset))?;
-        dir.sync()
+        dir.sync()?;
+        // In step by now: a later visit is decided upon anew.
+        self.consent_used(dataset)
     }
 
     /// The ended list `next` is what an undo put on the stick. To the next ingest it is a change since the common state, exactly as if
@@ -501,7 +513,8 @@ impl StickState {
         if self.marked.get() || self.was_cut_off() {
             self.forget_intents(dir)?;
         }
-        dir.sync()
+        dir.sync()?;
+        self.consent_goes_on()
     }
 
     /// The mark goes last: by it they are known to be over.

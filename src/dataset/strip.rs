@@ -6,9 +6,11 @@
 
 use super::meta;
 use super::survey::Lost;
-use super::undo::{List, Place};
+use super::undo::{List, Place, share_temp};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::progress::Progress;
+use crate::tree::copy::{self, Ownership};
 use crate::tree::droppings::is_dropping;
 use crate::tree::manifest::Listed;
 use crate::tree::remove;
@@ -29,8 +31,11 @@ pub fn strip(place: &mut Place, live: &Dir) -> Result<()> {
                 let is_live = right.is_some_and(|right| right.ino == old.ino && right.dev == old.dev);
                 let is_kept = is_listed(replaced.as_mut(), walk.path(), &old)?;
                 let was_live = is_listed(before.as_mut(), walk.path(), &old)?;
-                if let (Some(dir), true) = (walk.left(), is_live || (was_live && !is_kept)) {
+                let Some(dir) = walk.left() else { continue };
+                if is_live || (was_live && !is_kept) {
                     dir.remove(walk.name())?;
+                } else if old.links > 1 {
+                    unshare(place, dir, walk.name(), &old)?;
                 }
             }
             Step::Leave => leave(&walk)?,
@@ -40,6 +45,17 @@ pub fn strip(place: &mut Place, live: &Dir) -> Result<()> {
     carried(&kept, live)?;
     kept.sync_all()?;
     place.remove_list(List::Before)
+}
+
+/// A file that has another name somewhere, perhaps among the live ones, is kept as a copy.
+fn unshare(place: &Place, dir: &Dir, name: &[u8], old: &Entry) -> Result<()> {
+    let (run, temp) = (place.run(), share_temp(place.dataset()));
+    run.remove(&temp)?;
+    let owned = Ownership { owner: Some(old.owner), file_mode: old.mode & 0o7777, dir_mode: 0o755 };
+    let mut progress = Progress::new(format!("{}: what has two names", place.dataset().name()), old.size, 1);
+    copy::copy((dir, name), (run, &temp), owned, &mut progress)?;
+    run.sync_all()?;
+    run.rename(&temp, dir, name)
 }
 
 /// A directory that is live too goes once it is empty.

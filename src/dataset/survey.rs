@@ -36,6 +36,8 @@ pub struct Change {
     pub largest: u64,
     /// Directories that may have to be made.
     pub dirs: u64,
+    /// Bytes of replaced and deleted files that have another name: to be kept, they are copied.
+    pub shared: u64,
 }
 
 /// Content that goes if its side loses (SPEC 6, *lost*).
@@ -163,6 +165,10 @@ pub struct Survey {
     pub lost_on_server: Lost,
     /// The stick's content that the server never had, if the server wins.
     pub lost_on_stick: Lost,
+    /// Without a common state: files of the server of which the stick has a newer version.
+    pub older_on_server: Lost,
+    /// Without a common state: files of the stick, not of the server's making, of which the server has a newer version.
+    pub older_on_stick: Lost,
     /// What of the common state, or else of the server's dataset, is gone from the stick.
     pub gone: Gone,
     /// What the server would get.
@@ -419,14 +425,17 @@ impl Survey {
                     && !remembered.was_written(&server, how.rule(), || server_hash.get())?;
                 if !newer || went_on {
                     self.lost_on_server.candidate(walk, server);
+                } else {
+                    self.older_on_server.add(walk.path());
                 }
             }
-            if let Some(stick) = stick.filter(|_| !equal)
-                && !server.is_some_and(|server| is_newer(server.mtime, stick.mtime, how.limits))
-            {
+            if let Some(stick) = stick.filter(|_| !equal) {
+                let newer = server.is_some_and(|server| is_newer(server.mtime, stick.mtime, how.limits));
                 let written = remembered.was_written(&stick, how.rule(), || stick_hash.get());
-                if !self.or_doubt(written)?.unwrap_or(false) {
-                    self.lost_on_stick.candidate(walk, stick);
+                match (self.or_doubt(written)?.unwrap_or(false), newer) {
+                    (true, _) => {}
+                    (false, false) => self.lost_on_stick.candidate(walk, stick),
+                    (false, true) => self.older_on_stick.add(walk.path()),
                 }
             }
             if let Some(server) = server {
@@ -554,6 +563,8 @@ impl Change {
 
     /// Adds a file that the target gets from the source, or loses.
     pub fn count(&mut self, source: Option<Entry>, target: Option<Entry>) {
+        let shared = target.filter(|target| target.kind == Kind::File && target.links > 1);
+        self.shared = self.shared.saturating_add(shared.map_or(0, |shared| shared.size));
         match (source, target) {
             (Some(source), target) => {
                 self.files += 1;

@@ -315,7 +315,12 @@ pub fn meta_temp(dataset: Dataset) -> Vec<u8> {
     format!(".{}.meta.json.tmp", dataset.name()).into_bytes()
 }
 
-/// Where a `meta.json` of a stick is kept that was no JSON object.
+/// The file in a run's directory that a kept file is copied to, which shares its content with a live one.
+pub fn share_temp(dataset: Dataset) -> Vec<u8> {
+    format!(".{}.share.tmp", dataset.name()).into_bytes()
+}
+
+/// Where a winner's `meta.json` is kept that was no JSON object.
 pub fn odd_meta(dataset: Dataset) -> Vec<u8> {
     format!("{}.meta.json", dataset.name()).into_bytes()
 }

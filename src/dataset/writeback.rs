@@ -191,9 +191,12 @@ fn copy_all(
 ) -> Result<()> {
     let mut targets = vec![Some(Rc::new(sides.stick.again()?))];
     let mut walk = Walk::new(Some(sides.server), Some(sides.stick))?;
+    // The file at which the walk was last that somebody edited on the stick: no directory takes its place.
+    let mut edited_file = Vec::new();
     while let Some(step) = walk.step()? {
         let target = targets.last().cloned().flatten();
         match (step, target) {
+            (Step::Enter { left: Some(_), right: None }, _) if edited_file == walk.path() => targets.push(None),
             (Step::Enter { left: Some(_), right }, Some(target)) => {
                 if right.is_none() {
                     make_way(&target, walk.name(), Kind::Dir)?;
@@ -203,11 +206,19 @@ fn copy_all(
             (Step::Enter { .. }, _) => targets.push(None),
             (Step::Leave, _) => drop(targets.pop()),
             (Step::File { left, right }, target) if walk.path() != meta::NAME => {
-                let (left, right) = (Entry::file(left), Entry::file(right));
+                let is_dir = right.is_some_and(|right| right.kind == Kind::Dir);
+                let (mut left, right) = (Entry::file(left), Entry::file(right));
+                if is_dir && edited.is_some() && !target.as_ref().is_none_or(|target| is_empty(target, walk.name())) {
+                    // What is in a directory in its way may be somebody's work: the decision that follows is about that.
+                    left = None;
+                }
                 let was = match &mut edited {
                     Some(edited) => edited.look(&walk, right.as_ref())?,
                     None => None,
                 };
+                if was.is_some() {
+                    edited_file = walk.path().to_vec();
+                }
                 let listed = match (was, left, target) {
                     (Some(base), ..) => base,
                     (None, Some(left), Some(target)) => Some(one_file(&walk, (left, right), &target, batch, compare)?),
@@ -219,6 +230,12 @@ fn copy_all(
         }
     }
     Ok(())
+}
+
+/// Whether nothing is in a directory.
+fn is_empty(parent: &Dir, name: &[u8]) -> bool {
+    let names = parent.sub(name).ok().flatten().map(|dir| dir.names());
+    matches!(names, Some(Ok(names)) if names.iter().next().is_none())
 }
 
 /// Copies one file of the server to the stick, if it is not there already; as it is there then.

@@ -8,6 +8,7 @@ use crate::dataset::decide::{self, Decision, Doubt, Facts, Presence, Since, deci
 use crate::dataset::meta::Meta;
 use crate::dataset::stick_state::known::Known;
 use crate::dataset::survey::{How, Lost, Survey, survey};
+use crate::dataset::undo::Pruning;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::stick::chain::Stick;
@@ -30,6 +31,15 @@ pub struct Asked<'a> {
     pub belief: &'a Belief,
     /// As what times are told.
     pub clock: Clock,
+    /// Nothing is to be changed.
+    pub dry_run: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// What of `undo/` may go for room.
+    pub fn pruning(&self) -> Pruning<'a> {
+        Pruning { belief: self.belief, spare: None, dry_run: self.dry_run }
+    }
 }
 
 /// A dataset's directory on the stick, if there is one.
@@ -98,6 +108,8 @@ pub struct Assessment {
     pub settled: bool,
     /// What the loser had and the winner never had.
     pub lost: Lost,
+    /// What the loser had in an older version than the winner: it may be all that somebody wrote, so it is told by name.
+    pub older: Lost,
     stick_told: Told,
     server_told: Told,
 }
@@ -125,7 +137,7 @@ pub fn doubt_clock(belief: &Belief, clock: Clock) {
 /// Looks at a dataset on the stick and on the server, and decides. `tell`: what is skipped is logged.
 ///
 /// # Errors
-/// As [`survey`].
+/// As [`survey`]; `Io` if not all that was read from the stick may be believed.
 pub fn assess(
     asked: Asked<'_>,
     stick: &Stick,
@@ -136,6 +148,10 @@ pub fn assess(
     let belief = asked.belief;
     let how = How { limits: stick.limits(), checksum: asked.checksum, belief, tell, strict: true };
     let mut found = survey(on_stick, live, known, how)?;
+    // A list that the kernel cut short looks like deletions. Where a file's name is known that can't be read, the refusal names it.
+    if found.unreadable.is_none() {
+        stick.check_read()?;
+    }
     let meta = |dir: Option<&Dir>| Ok(dir.map(Meta::read).transpose()?.unwrap_or_default());
     let (stick_meta, server_meta) = (meta(on_stick)?, meta(live)?);
     let stick_told = Told::of(&stick_meta, found.stick_newest, belief);
@@ -167,16 +183,18 @@ pub fn assess(
     let settled = found.based && found.since.is_some_and(|since| since.stick == 0 && since.server == 0);
     let time = belief.next(&[stick_told.time, server_told.time]);
     let decision = decide(&facts);
-    let lost = match (decision, on_stick, live) {
+    let (lost, older) = match (decision, on_stick, live) {
         (Decision::StickWins(_), Some(stick), Some(server)) => {
-            std::mem::take(&mut found.lost_on_server).not_elsewhere(server, stick)?
+            let lost = std::mem::take(&mut found.lost_on_server).not_elsewhere(server, stick)?;
+            (lost, std::mem::take(&mut found.older_on_server))
         }
         (Decision::ServerWins(_), Some(stick), Some(server)) => {
-            std::mem::take(&mut found.lost_on_stick).not_elsewhere(stick, server)?
+            let lost = std::mem::take(&mut found.lost_on_stick).not_elsewhere(stick, server)?;
+            (lost, std::mem::take(&mut found.older_on_stick))
         }
-        _ => Lost::default(),
+        _ => Default::default(),
     };
-    Ok(Assessment { decision, found, time, settled, lost, stick_told, server_told })
+    Ok(Assessment { decision, found, time, settled, lost, older, stick_told, server_told })
 }
 
 /// What a decision against both sides is answered.
@@ -242,6 +260,14 @@ pub fn say(dataset: Dataset, assessed: &Assessment, clock: Clock) -> (&'static s
             "{name}: the side that lost had been changed too: {} file(s) that the winner never had are kept in undo/: {}",
             lost.files,
             lost.names.join(", ")
+        );
+    }
+    let older = &assessed.older;
+    if older.files > 0 {
+        info!(
+            "{name}: {} file(s) that the winner has in a newer version are kept in undo/: {}",
+            older.files,
+            older.names.join(", ")
         );
     }
     (word, reason)

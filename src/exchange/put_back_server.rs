@@ -20,7 +20,7 @@ use crate::dataset::meta::{self, Meta};
 use crate::dataset::publish::{self, Exchanged, Listing, Lists, carry_over, holds_odd_things};
 use crate::dataset::room::{self, Load};
 use crate::dataset::server::Server;
-use crate::dataset::survey::fingerprint;
+use crate::dataset::survey::{Lost, fingerprint, look_of};
 use crate::dataset::undo::{self, Part, Place, Pruning, Run, Side};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry};
@@ -65,7 +65,7 @@ pub struct Done {
     /// Bytes that came back.
     pub bytes: u64,
     /// Files that somebody had edited since, and that went.
-    pub lost: u64,
+    pub lost: Lost,
     /// The run that keeps what went.
     pub kept_in: Option<String>,
 }
@@ -75,7 +75,8 @@ impl Done {
     pub fn of(found: &Found, changed: bool) -> Done {
         let change = &found.change;
         let (files, deleted, bytes) = (change.files, change.deleted, change.bytes);
-        Done { changed, files, deleted, bytes, lost: if changed { found.lost.files } else { 0 }, kept_in: None }
+        let lost = if changed { found.lost.clone() } else { Lost::default() };
+        Done { changed, files, deleted, bytes, lost, kept_in: None }
     }
 }
 
@@ -130,7 +131,13 @@ pub fn put_back(run: &PutBack<'_>, place: &Place) -> Result<Done> {
             done.bytes,
             done.deleted
         );
-        info!("{name}: a stick that was not edited since gets it at its next ingest");
+        if seen.found.remaining > 0 {
+            info!("{name}: a stick that was not edited since gets it at its next ingest");
+        } else {
+            warn!(
+                "{name}: it is empty on the server now, so the next TM-INGEST stick with files of it is taken in: empty that one on a PC before it is plugged in"
+            );
+        }
         return Ok(Done { kept_in: Some(own), ..done });
     }
     Err(Error::Busy {
@@ -222,7 +229,9 @@ fn refuse_part(run: &PutBack<'_>, place: &Place, live: Option<&Dir>) -> Result<(
             return Ok(());
         }
     }
-    if run.force || !place.part.partial {
+    // The run itself emptied it: then it replaced all that there was.
+    let emptied = live.map(look_of).transpose()?.is_some_and(|look| look == place.part.left);
+    if run.force || emptied || !place.part.partial {
         return Ok(());
     }
     Err(Error::Refused {

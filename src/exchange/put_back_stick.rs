@@ -91,7 +91,14 @@ pub fn put_back(
         });
         return planned.and(stick.release());
     }
-    let asked = Asked { consent: run.force, checksum: false, dirty: false, belief: run.belief, clock: run.env.clock };
+    let asked = Asked {
+        consent: run.force,
+        checksum: false,
+        dirty: false,
+        belief: run.belief,
+        clock: run.env.clock,
+        dry_run: false,
+    };
     let manner = Manner { receipt: true, settles: false, is_ours: false };
     let visit = Visit { name: "undo", env: run.env, server: run.server, asked, manner };
     with_stick(visit, stick, report, |session, report| {
@@ -141,7 +148,7 @@ fn is_edited(run: &PutBack<'_>, dataset: Dataset, now: Option<&Dir>, known: Know
         format!("{name}: the server has no record of what it last left on the stick")
     };
     if run.force {
-        warn!("{why}: they are replaced all the same (--force), and kept in undo/");
+        warn!("{why}: what of them stands in the way is replaced all the same (--force), and kept in undo/");
         return Ok(true);
     }
     Err(Error::Refused { why, next: "ingest the stick first, or use --force: its files are kept in undo/".to_owned() })

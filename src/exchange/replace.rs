@@ -19,12 +19,12 @@ use crate::dataset::survey::{Change, Lost, Survey};
 use crate::dataset::undo::{self, List, Part, Place, Run, Side};
 use crate::dataset::{Dataset, writeback};
 use crate::error::{Error, Result};
-use crate::os::atomic;
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy;
 use crate::tree::manifest::{Listed, Writer};
 use crate::tree::replicate::New;
+use crate::tree::same::{Same, same};
 use crate::tree::stream::Stream;
 use crate::tree::walk::Walk;
 
@@ -135,7 +135,7 @@ impl Session<'_> {
         self.state.promote(sides.dataset)?;
         place.part.done = true;
         place.save()?;
-        self.keep_odd_meta(sides, &place)?;
+        self.keep_odd_meta(sides.stick, &place, "stick")?;
         // Then the stick's time; without it the contents are equal all the same.
         self.set_stick_meta(sides, assessed.time)?;
         undo::prune(&undo, sides.dataset, self.asked.belief, None)?;
@@ -177,6 +177,7 @@ impl Session<'_> {
         let place = self.place(sides.dataset, Side::Stick, &found.to_stick, &assessed.lost)?;
         let place = self.keep_stick(sides, live, place, assessed.time)?;
         // What the stick holds and is to hold is on record: from here on a pulled stick is finished by the next run.
+        self.keep_odd_meta(live, &place, "server")?;
         publish::write_server_meta(live, &place, assessed.time)?;
         self.write_back(sides, Writing::all(live, &found.to_stick, order, assessed.time))?;
         self.set_stick_meta(sides, assessed.time)?;
@@ -229,43 +230,54 @@ impl Session<'_> {
         place.save()
     }
 
-    /// Keeps in `undo/` what somebody edited on a DIST stick since the server filled it, before it is filled again; gives the run that keeps it.
+    /// Keeps in `undo/` what the server did not write to a DIST stick, before it is filled again; gives the run that keeps it. Without a common state, or
+    /// where it is too much to be named, that is all that the stick has otherwise than the server.
     ///
     /// # Errors
     /// `Io`, `Unreadable`; then nothing on the stick was changed.
-    pub fn keep_edits(&self, sides: &Sides<'_>, found: &Survey) -> Result<Option<String>> {
-        let lost = &found.lost_on_stick;
-        if found.since.is_none() || lost.files == 0 {
+    pub fn keep_edits(&self, sides: &Sides<'_>, live: &Dir, found: &Survey) -> Result<Option<String>> {
+        let (lost, older) = (&found.lost_on_stick, &found.older_on_stick);
+        let meta = Meta::read(sides.stick)?.differs(&Meta::read(live)?);
+        if lost.files == 0 && older.files == 0 && !meta {
             return Ok(None);
         }
         let undo = self.server.undo()?;
         let mut place = self.place(sides.dataset, Side::Stick, &found.to_stick, lost)?;
-        let owned = publish::server_ownership(self.server.owner_of(sides.live)?);
-        let copy_all = || {
-            let kept = place.run().make(place.name(), owned.dir_mode)?;
-            let mut progress = Progress::new(format!("{}: what was edited on the stick", sides.dataset.name()), 0, 0);
-            for path in lost.paths() {
-                let Some((from, name)) = sides.stick.below(path)? else { continue };
-                let to = kept.made_below(path, owned.dir_mode)?;
-                copy::copy((&from, name), (&to, name), owned, &mut progress)?;
-            }
-            kept.sync_all()
-        };
-        if let Err(error) = copy_all() {
+        let all = found.since.is_none() || lost.paths().count() as u64 != lost.files;
+        let kept = if all { self.keep(sides, live, &mut place, 0) } else { self.keep_some(sides, lost, &place) };
+        if let Err(error) = kept {
             place.discard(&undo)?;
             return Err(error);
         }
         place.part.done = true;
         place.part.told = true;
         place.save()?;
-        warn!(
-            "{}: {} file(s) were edited on the stick since the server filled it; they are kept in undo/{}: {}",
-            sides.dataset.name(),
-            lost.files,
-            place.when(),
-            lost.names.join(", ")
-        );
-        Ok(Some(place.when()))
+        let (name, when) = (sides.dataset.name(), place.when());
+        for (files, what) in [(lost, "were not written by the server"), (older, "are older than the server's")] {
+            if files.files > 0 {
+                let names = files.names.join(", ");
+                warn!("{name}: {} file(s) on the stick {what}; they are kept in undo/{when}: {names}", files.files);
+            }
+        }
+        if meta {
+            warn!("{name}: the stick's meta.json said something else than the server's; it is kept in undo/{when}");
+        }
+        Ok(Some(when))
+    }
+
+    /// Copies these files of the stick, and its `meta.json`.
+    fn keep_some(&self, sides: &Sides<'_>, lost: &Lost, place: &Place) -> Result<()> {
+        let owned = publish::server_ownership(self.server.owner_of(sides.live)?);
+        let kept = place.run().make(place.name(), owned.dir_mode)?;
+        let mut progress = Progress::new(format!("{}: what was edited on the stick", sides.dataset.name()), 0, 0);
+        for path in lost.paths().chain([meta::NAME]) {
+            let Some((from, name)) = sides.stick.below(path)? else { continue };
+            if from.look(name)?.is_some_and(|entry| entry.kind == Kind::File) {
+                let to = kept.made_below(path, owned.dir_mode)?;
+                copy::copy((&from, name), (&to, name), owned, &mut progress)?;
+            }
+        }
+        kept.sync_all()
     }
 
     /// Finishes what a pulled stick cut off: everything that was not edited since becomes the server's present state. What was edited keeps the common state
@@ -291,11 +303,47 @@ impl Session<'_> {
         self.state.promote(sides.dataset)
     }
 
-    /// Makes the stick's dataset equal to `source`; the list `next` says what it holds afterwards.
+    /// Makes the stick's dataset equal to `source`; the list `next` says what it holds afterwards. What somebody renames or deletes in `source` meanwhile
+    /// may be in the list and not on the stick: then it is done once more.
     ///
     /// # Errors
-    /// As [`writeback::run`].
-    pub fn write_back(&self, sides: &Sides<'_>, work: Writing<'_>) -> Result<()> {
+    /// As [`writeback::run`]; `Busy` if the source does not come to rest.
+    pub fn write_back(&self, sides: &Sides<'_>, mut work: Writing<'_>) -> Result<()> {
+        let name = sides.dataset.name();
+        for _ in 0..3 {
+            let edited = work.edited.take();
+            // What was edited on the stick is listed as it was before.
+            let was_edited = edited.is_some();
+            self.write_once(sides, &work, edited)?;
+            if was_edited || self.is_as_listed(sides)? {
+                return Ok(());
+            }
+            info!("{name}: the server's files were edited meanwhile: the stick is written to once more");
+        }
+        Err(Error::Busy {
+            why: format!("{name}: the server's files are being edited"),
+            next: "wait until that is done and plug the stick in again",
+        })
+    }
+
+    /// Whether the stick holds just the files that the list `next` says.
+    fn is_as_listed(&self, sides: &Sides<'_>) -> Result<bool> {
+        let limits = self.stick.stick().limits();
+        let Some(mut list) = self.state.next(sides.dataset)? else { return Ok(false) };
+        let mut equal = true;
+        each_file(sides.stick, |walk, entry| {
+            let listed = list.take()?;
+            let is_it = |listed: &Listed| {
+                listed.path == walk.path()
+                    && same((listed.size, listed.mtime), (entry.size, entry.mtime), limits) != Same::No
+            };
+            equal &= listed.as_ref().is_some_and(is_it);
+            Ok(())
+        })?;
+        Ok(equal && list.head().is_none())
+    }
+
+    fn write_once(&self, sides: &Sides<'_>, work: &Writing<'_>, edited: Option<[writeback::Edited; 2]>) -> Result<()> {
         let dataset = sides.dataset;
         let mut base = self.known(dataset)?.base;
         let compare = Compare {
@@ -306,19 +354,22 @@ impl Session<'_> {
         let mut progress = Progress::new(format!("{}: to the stick", dataset.name()), bytes, files);
         let mut list = self.state.start(dataset, "next", work.time)?;
         let trees = writeback::Sides { server: work.source, stick: sides.stick, temp: self.temp };
-        let how = writeback::Work { order: work.order, compare, edited: work.edited, mark: &|| self.mark() };
+        let how = writeback::Work { order: work.order, compare, edited, mark: &|| self.mark() };
         writeback::run(&trees, how, &mut list, &mut progress)?;
         self.state.end(list)
     }
 
     /// A `meta.json` that is no JSON object is replaced by one; what somebody wrote into it is kept in `undo/`.
-    fn keep_odd_meta(&self, sides: &Sides<'_>, place: &Place) -> Result<()> {
-        let odd = Meta::read(sides.stick)?;
-        if odd.bytes.trim_ascii().is_empty() || odd.is_object() {
+    fn keep_odd_meta(&self, winner: &Dir, place: &Place, side: &str) -> Result<()> {
+        if !Meta::read(winner)?.is_odd() {
             return Ok(());
         }
-        warn!("{}: the stick's meta.json is no JSON object; it is kept in undo/{}", sides.dataset.name(), place.when());
-        atomic::write(place.run(), &undo::odd_meta(sides.dataset), &odd.bytes, 0o644)
+        let dataset = place.dataset();
+        warn!("{}: the {side}'s meta.json is no JSON object; it is kept in undo/{}", dataset.name(), place.when());
+        let name = undo::odd_meta(dataset);
+        place.run().remove(&name)?;
+        copy::copy_plainly(winner, meta::NAME, place.run(), &name)?;
+        place.run().sync_all()
     }
 
     fn set_stick_meta(&self, sides: &Sides<'_>, time: i64) -> Result<()> {

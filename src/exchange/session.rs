@@ -110,6 +110,8 @@ pub fn consents(stick: &Stick) -> Result<Vec<Vec<u8>>> {
         let is_word = [&b"REPLACE"[..], b"REPLACE.txt"].iter().any(|word| name.eq_ignore_ascii_case(word));
         if is_word && matches!(root.look(name)?, Some(Entry { kind: Kind::File, immutable: false, .. })) {
             found.push(name.to_vec());
+        } else if is_word || name.eq_ignore_ascii_case(b"REPLACE.txt.txt") {
+            warn!("{} is no consent: the file has to be called REPLACE.txt", root.shown(name));
         }
     }
     Ok(found)
@@ -154,12 +156,12 @@ pub fn with_stick<T>(
 ) -> Result<T> {
     let Visit { name, env, server, asked, manner } = visit;
     check_spare(&stick)?;
-    let run = random::id()?;
-    let superblock = stick.superblock().clone();
     let device = report.device.clone().unwrap_or_default();
-    let state = StickState::open(server, &superblock.uuid, &run, Some(&on_stick(&stick)?), false)?;
     stick.check_writable()?;
-    let dirty = state.note_mounted(superblock.dirty, superblock.use_count)?;
+    let (state, dirty) = match prepared(server, &stick) {
+        Err(error) if error.is_full() && manner.receipt => return Err(tell_alone((env, server), stick, report, error)),
+        prepared => prepared?,
+    };
     let asked = Asked { dirty, ..asked };
     let stick = stick.writable(!dirty || manner.is_ours)?;
     let temp = stick.temp()?;
@@ -180,6 +182,29 @@ pub fn with_stick<T>(
     let noted = if released.is_ok() { end_doubt(&state, &device, dirty, settled) } else { Ok(()) };
     let worked = worked?;
     sealed.and(ended).and(released).and(noted).map(|()| worked)
+}
+
+/// What is known of the stick, and whether it is to be doubted, noted before it is mounted for writing.
+fn prepared(server: &Server, stick: &Stick) -> Result<(StickState, bool)> {
+    let superblock = stick.superblock();
+    let state = StickState::open(server, &superblock.uuid, &random::id()?, Some(&on_stick(stick)?), false)?;
+    let dirty = state.note_mounted(superblock.dirty, superblock.use_count)?;
+    Ok((state, dirty))
+}
+
+/// Leaves nothing but the receipt on a stick: whoever carries it away is to read why nothing was done, not what the visit before left there. Gives the
+/// reason back.
+pub fn tell_alone((env, server): (&Env, &Server), stick: Stick, report: &Report, reason: Error) -> Error {
+    let told = stick.writable(false).and_then(|stick| {
+        let temp = stick.temp()?;
+        let facts = Facts { server: &server.id, believed: true, error: Some(&reason) };
+        receipt::leave(&stick, &temp, env, report, facts);
+        drop(temp);
+        let ended = stick.end_temp();
+        stick.release().and(ended)
+    });
+    told.unwrap_or_else(|error| warn!("{error}"));
+    reason
 }
 
 /// Every run writes a few small files; on a stick without any room it would take the data and could not say so.
@@ -277,6 +302,9 @@ impl Session<'_> {
                 number => format!("REPLACE-done-{number}.txt").into_bytes(),
             });
             let free = done.find(|done| matches!(root.look(done), Ok(None)));
+            if let Some(free) = &free {
+                self.state.note_consent(&Shown(free).to_string())?;
+            }
             let renamed = free.as_ref().map(|free| root.rename(name, root, free).and_then(|()| root.sync()));
             let Some(Ok(())) = renamed else {
                 return Err(Error::Refused {
@@ -292,13 +320,20 @@ impl Session<'_> {
     }
 
     /// Nothing was done by a person's consent: it stays one.
-    pub fn give_consent_back(&self, taken: &[(Vec<u8>, Vec<u8>)]) {
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn give_consent_back(&self, taken: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         let root = self.stick.stick().root();
         for (name, done) in taken {
             match root.rename_new(done, root, name).and_then(|()| root.sync()) {
                 Ok(()) => info!("nothing was replaced by {}: it has its name again", root.shown(name)),
-                Err(error) => warn!("{error}"),
+                Err(error) => {
+                    warn!("{error}");
+                    return Ok(());
+                }
             }
         }
+        if taken.is_empty() { Ok(()) } else { self.state.forget_consent() }
     }
 }

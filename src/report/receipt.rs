@@ -103,7 +103,8 @@ fn text(time: &str, host: &str, report: &Report, facts: Facts<'_>) -> String {
         let reason = word(value, "reason").unwrap_or_default();
         told |= facts.error.is_some_and(|error| error.to_string() == reason);
         let _ = writeln!(text, "{}", line(name, value));
-        tell_lost(&mut text, name, value);
+        tell_kept(&mut text, name, value, ("採られなかったファイル", "lost"));
+        tell_kept(&mut text, name, value, ("新しい版に置きかわったファイル", "older"));
     }
     if let Some(error) = facts.error.filter(|_| !told) {
         let _ = writeln!(text, "{}: {}", trouble(error.result_word()), shown(&error.to_string()));
@@ -132,15 +133,15 @@ fn count(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// Names the files whose content the other side never had, and where they are kept.
-fn tell_lost(text: &mut String, name: &str, value: &Value) {
-    let files = count(value, "lost");
+/// Names the files whose content the other side never had, or has in a newer version, and where they are kept.
+fn tell_kept(text: &mut String, name: &str, value: &Value, (what, key): (&str, &str)) {
+    let files = count(value, key);
     if files == 0 {
         return;
     }
-    let place = shown(word(value, "lost_in").unwrap_or_default());
-    let _ = writeln!(text, "{name}: 採られなかったファイル {files} 件(サーバの {place} に残しました):");
-    let names = value.get("lost_names").and_then(Value::as_array);
+    let place = shown(word(value, &format!("{key}_in")).unwrap_or_default());
+    let _ = writeln!(text, "{name}: {what} {files} 件(サーバの {place} に残しました):");
+    let names = value.get(format!("{key}_names")).and_then(Value::as_array);
     let names: Vec<&str> = names.into_iter().flatten().filter_map(Value::as_str).collect();
     for file in &names {
         let _ = writeln!(text, "  {}", shown(file));

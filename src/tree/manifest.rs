@@ -18,10 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::os::dir::Entry;
 use crate::text::{hex, unhex, unhex_exactly};
 
-/// The longest line that is read: a path of 4 KiB, each byte escaped, and the rest.
-const MAX_LINE: u64 = 32 * 1024;
-/// The longest path that is taken (Linux `PATH_MAX`).
-const MAX_PATH: usize = 4096;
+/// The longest path that is taken: a hundred levels, as deep as a walk goes, of names of 255 bytes (Linux `NAME_MAX`), with their dataset. Nothing
+/// here opens a path as a whole, so `PATH_MAX` does not count.
+const MAX_PATH: usize = 26 * 1024;
+/// The longest line that is read: such a path, each byte escaped, and the rest.
+const MAX_LINE: u64 = 160 * 1024;
 
 /// Whether what a manifest describes is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -120,6 +120,14 @@ impl Targets<'_> {
         }
         Ok(self.below.last().and_then(|target| target.dir.as_ref()).unwrap_or(self.root))
     }
+
+    /// Whether a file of the other tree has the name of the directory where the walk is.
+    fn is_taken(&self) -> Result<bool> {
+        let Some((Target { name, dir: None, .. }, above)) = self.below.split_last() else { return Ok(false) };
+        let above = above.last().map_or(Some(self.root), |above| above.dir.as_ref());
+        let entry = above.map(|above| above.look(name)).transpose()?.flatten();
+        Ok(entry.is_some_and(|entry| entry.kind != Kind::Dir))
+    }
 }
 
 /// The tree that is made.
@@ -172,7 +180,7 @@ pub fn replicate(
 fn leave(walk: &Walk, targets: &mut Targets<'_>, policy: &mut impl Policy) -> Result<()> {
     if let Some(Target { dir, left, right, .. }) = targets.below.last() {
         let empty = dir.is_none();
-        if policy.keeps_empty(walk, *left, *right) || !empty {
+        if (policy.keeps_empty(walk, *left, *right) && !targets.is_taken()?) || !empty {
             let right = match (right, walk.right()) {
                 (Some(Entry { kind: Kind::Dir, .. }), Some(above)) => above.sub(walk.name())?,
                 _ => None,

@@ -62,7 +62,7 @@ fn a_terabyte_of_nothing() {
 fn control_files_of_a_terabyte() {
     let cases: [(&str, &str, i32, &str); 3] = [
         ("role of 1 TB", ".toolmaster/role", 2, "its role is"),
-        ("meta.json of 1 TB", "master/meta.json", 0, "master: stick wins"),
+        ("meta.json of 1 TB", "master/meta.json", 1, "not enough room on the server"),
         ("manifest.json of 1 TB", ".toolmaster/manifest.json", 0, "master: server wins"),
     ];
     for (case, name, code, says) in cases {

@@ -116,7 +116,7 @@ impl Generator<'_> {
                 85..88 => ("droppings", self.dropping(chance)),
                 88..92 => ("undo", Step::UndoPut { server }),
                 92 => ("undo", Step::Acknowledge { server }),
-                93..95 => ("dist", Step::Export { server }),
+                93..95 => ("dist", Step::Export { server, renamed: chance.once_in(2).then(|| chance.below(4)) }),
                 95 => ("dist", Step::RotDist { dataset: chance.below(2), path: chance.below(4) }),
                 96 => ("dist", Step::EditDist { dataset: chance.below(2), path: chance.below(4) }),
                 _ => ("dist", Step::Sync { checksum: chance.once_in(2) }),
@@ -146,9 +146,10 @@ impl Generator<'_> {
 
     fn act(&self, chance: &mut Chance) -> Act {
         match chance.below(40) {
-            0..22 => Act::Write { path: chance.below(6), longer: chance.once_in(3) },
-            22..29 => Act::Delete { path: chance.below(6) },
-            29..37 => Act::Rename { from: chance.below(6), to: chance.below(6) },
+            0..22 => Act::Write { path: chance.below(8), longer: chance.once_in(3) },
+            22..28 => Act::Delete { path: chance.below(8) },
+            28..35 => Act::Rename { from: chance.below(8), to: chance.below(8) },
+            35 | 36 => Act::Link { from: chance.below(6), to: chance.below(6) },
             37 | 38 => Act::Empty,
             _ => Act::RemoveDataset,
         }

@@ -51,7 +51,7 @@ impl History {
                 | Step::WipeRole { stick }
                 | Step::MakeRole { stick }
                 | Step::Reformat { stick } => *stick %= sticks,
-                Step::UndoPut { server } | Step::Acknowledge { server } | Step::Export { server } => {
+                Step::UndoPut { server } | Step::Acknowledge { server } | Step::Export { server, .. } => {
                     *server %= history.servers;
                 }
                 Step::RotDist { .. } | Step::EditDist { .. } | Step::Sync { .. } => {}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::lost::{Contents, Lost, Sides, Winner};
 use crate::media::{View, contents};
 use crate::oracle::{Common, Oracle, Owed, lost_in, name, values};
-use crate::steps::{Consent, Visit};
+use crate::steps::{Consent, DATASETS, Visit};
 use crate::visit::{Late, Seen};
 
 impl Oracle {
@@ -26,7 +26,17 @@ impl Oracle {
             Some(code) => [0, 2].contains(&code) || (code == 75 && (seen.ahead || seen.late.is_some())),
         };
         self.demand("code", proper, || format!("ended with {:?}", run.code));
-        let keeps = |views: &[View; 2]| views[0].droppings == views[1].droppings;
+        // What lay in a directory whose place a file has taken goes to undo with it.
+        let swallowed = |path: &str, view: &View| {
+            let (dataset, below) = path.split_once('/').unwrap_or((path, ""));
+            let files = |at: usize| view.files(at).keys().any(|file| below.starts_with(&format!("{file}/")));
+            DATASETS.iter().position(|name| *name == dataset).is_some_and(files)
+        };
+        let keeps = |views: &[View; 2]| {
+            let [mut before, after] = views.each_ref().map(|view| view.droppings.clone());
+            before.retain(|path, _| !swallowed(path, &views[1]));
+            before == after
+        };
         self.demand("droppings", keeps(&seen.server), || droppings("server", &seen.server));
         self.demand("droppings", seen.torn || keeps(&seen.stick), || droppings("stick", &seen.stick));
         for (key, kept) in &seen.undo[0] {
@@ -55,6 +65,7 @@ impl Oracle {
             self.demand("consent", used, || format!("it was used, but is {:?}", seen.stick[1].consents));
         }
         if run.code == Some(0) && !seen.torn {
+            self.sticks[stick].consented = false;
             self.settle(server, stick, owed_before, seen);
         }
         if let Some(Late { dataset, path, content, .. }) = &seen.late {
@@ -64,7 +75,7 @@ impl Oracle {
             } else if lost_in(&seen.undo[1]).contains(content) {
                 self.tell(content);
             } else {
-                self.owed.push(Owed { content: content.clone(), server, stick: None });
+                self.owed.push(Owed { content: content.clone(), server, stick: None, marked: false });
             }
             if has(&seen.stick[1]) {
                 self.sticks[stick].held[*dataset].insert(content.clone());
@@ -89,7 +100,9 @@ impl Oracle {
         self.demand("mixture", whole, || format!("{}: neither old nor new: {new:?}", name(dataset)));
         let carried = &self.sticks[stick];
         let old_stick = carried.common[dataset].server() == Some(server) && !carried.edited[dataset];
-        let forced = visit.consent == Consent::Force || consent_by_file(&seen.stick[0]);
+        let open = seen.stick.each_ref().map(consent_by_file);
+        let forced = visit.consent == Consent::Force || open[0] || carried.consented;
+        self.sticks[stick].consented = (open[0] || carried.consented) && !open[1];
         self.demand("old-wins", !old_stick || forced || new == old || old.is_empty(), || {
             format!("{}: the stick won, which nobody edited since it was in step", name(dataset))
         });
@@ -97,15 +110,19 @@ impl Oracle {
         for side in [Winner::Server, Winner::Stick] {
             self.lost_by(side, visit, dataset, sides, &mut lost);
         }
+        // What the run had marked in undo is told by the next one, also if the loser still had it when the run was cut off.
         let said = lost_in(&seen.undo[1]);
-        for content in lost.must.into_values() {
-            if said.contains(&content) {
-                self.tell(&content);
-            } else {
-                self.owed.push(Owed { content, server, stick: Some(stick) });
-            }
+        let there: BTreeSet<String> = old.values().chain(offered.values()).cloned().collect();
+        let untold = |content: &&String| self.fates.get(*content).is_some_and(|fate| !fate.told);
+        let marked: Vec<String> = said.intersection(&there).filter(untold).cloned().collect();
+        for content in marked {
+            self.tell(&content);
+            self.owed.push(Owed { content, server, stick: None, marked: true });
         }
-        for content in lost.waived {
+        for content in lost.must.into_values().filter(|content| !said.contains(content)) {
+            self.owed.push(Owed { content, server, stick: Some(stick), marked: false });
+        }
+        for content in lost.older.into_values() {
             self.fates.entry(content).or_default().waived = true;
         }
         if new != old {
@@ -139,7 +156,7 @@ impl Oracle {
             }
         }
         let untold: Vec<_> = lost.must.values().filter(|content| !said.contains(*content)).collect();
-        for content in lost.waived.iter().chain(untold) {
+        for content in lost.older.values().chain(untold) {
             self.fates.entry(content.clone()).or_default().waived = true;
         }
         self.after(visit, seen, dataset, sides, winner);
@@ -161,7 +178,8 @@ impl Oracle {
         if sides.late {
             return;
         }
-        if forced {
+        let may = self.sticks[visit.stick].consented && winner == Winner::Stick;
+        if forced || may {
             self.demand("consent", new == offered, || format!("{place}: the stick did not win with consent"));
             return;
         }
@@ -247,7 +265,7 @@ impl Oracle {
         for owed in due {
             if flagged.contains(&owed.content) {
                 self.tell(&owed.content);
-            } else {
+            } else if !owed.marked {
                 self.demand("owed", live.contains(&owed.content), || {
                     format!("{:?} was left by an earlier run and is not told of", owed.content)
                 });

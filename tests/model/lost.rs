@@ -55,7 +55,8 @@ impl Sides {
 pub struct Lost {
     pub must: BTreeMap<String, String>,
     pub may: BTreeSet<String>,
-    pub waived: BTreeSet<String>,
+    /// An older version than the winner's, by path: that is no loss, but it is to be named.
+    pub older: BTreeMap<String, String>,
 }
 
 impl Oracle {
@@ -105,7 +106,7 @@ impl Oracle {
             if base.is_some() || older_or_none || servers_own {
                 lost.must.insert(path.clone(), content.clone());
             } else {
-                lost.waived.insert(content.clone());
+                lost.older.insert(path.clone(), content.clone());
             }
         }
     }
@@ -133,6 +134,10 @@ impl Oracle {
             let kept =
                 seen.undo[1].iter().any(|(key, kept)| named(key) && kept.files.values().any(|f| f.content == *content));
             self.demand("lost-in", kept, || format!("{place}/{path}: lost_in says {told_where}"));
+        }
+        for path in lost.older.keys() {
+            let named = job["older_names"].to_string().contains(path) && seen.stick[1].receipt.contains(path);
+            self.demand("older", named, || format!("{place}/{path}: an older version went unnamed: {job}"));
         }
         let new = seen.undo[1].iter().filter(|(key, _)| key.1 == dataset && !seen.undo[0].contains_key(*key));
         let alarm = new.filter(|(_, kept)| kept.lost).count() > 0;

@@ -14,7 +14,7 @@
 //!
 //! and for each content its `Fate`. A person who overwrites or deletes a content on a medium that holds it has settled
 //! it (`superseded`). When a run takes a content from the losing side and the winner never held it, the run **must** call it lost;
-//! without a common state only where the winner lacks the file or has an older one, the rest is `waived` (SPEC allows it). What a run
+//! without a common state only where the winner lacks the file or has an older one. The rest is `older`: it is to be named, and is `waived` then. What a run
 //! **may** call lost are contents that the winner does not hold and that the loser has not had since they were in step. From
 //! then on it is `told`, and has to stay in undo until it is acknowledged.
 //!
@@ -70,6 +70,8 @@ pub struct Carried {
     pub edited: [bool; 2],
     /// Sticks with the same UUID have the same number.
     pub uuid: usize,
+    /// A run that took a person's consent was cut off: the next one may follow it.
+    pub consented: bool,
 }
 
 /// A content that is still to be told of.
@@ -79,6 +81,8 @@ pub struct Owed {
     pub server: usize,
     /// By that stick's next run, or by any.
     pub stick: Option<usize>,
+    /// The run that was cut off had marked it in undo already: nobody need find it there, and the next run names it.
+    pub marked: bool,
 }
 
 /// What the oracle knows.
@@ -155,7 +159,8 @@ impl Oracle {
             let view = port.look();
             live.extend((0..2).flat_map(|dataset| values(&view, dataset)));
         }
-        let owed: BTreeSet<String> = self.owed.iter().map(|owed| owed.content.clone()).collect();
+        let owed: BTreeSet<String> =
+            self.owed.iter().filter(|owed| !owed.marked).map(|owed| owed.content.clone()).collect();
         let mut broken = Vec::new();
         for (content, fate) in &mut self.fates {
             if kept.contains(content) || live.contains(content) || owed.contains(content) {

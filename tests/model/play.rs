@@ -16,9 +16,11 @@ pub struct Play {
     pub world: World,
     pub oracle: Oracle,
     /// Writes so far: each one's content is unlike any other.
-    writes: usize,
+    pub writes: usize,
     /// Whole generations that the DIST stick was given, by dataset.
     pub exported: [BTreeSet<BTreeMap<String, String>>; 2],
+    /// What a person wrote on the DIST stick, and no export has met yet.
+    pub on_dist: BTreeSet<String>,
     pub last_run: String,
     ignored: Vec<String>,
 }
@@ -38,6 +40,7 @@ pub fn play(history: &History, ignored: &[String]) -> Outcome {
         oracle: Oracle::new(history.servers, kinds.len()),
         writes: 0,
         exported: Default::default(),
+        on_dist: BTreeSet::new(),
         last_run: String::new(),
         ignored: ignored.to_vec(),
     };
@@ -104,7 +107,7 @@ impl Play {
                 self.ran(&run, &[0]);
                 self.oracle.acknowledged(&undo);
             }
-            Step::Export { server } => self.export(self.server(*server)),
+            Step::Export { server, renamed } => self.export(self.server(*server), *renamed),
             Step::RotDist { dataset, path: number } => self.spoil_dist(*dataset, *number, true),
             Step::EditDist { dataset, path: number } => self.spoil_dist(*dataset, *number, false),
             Step::Sync { checksum } => self.sync(*checksum),

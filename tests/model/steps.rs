@@ -6,8 +6,8 @@
 /// The two datasets.
 pub const DATASETS: [&str; 2] = ["master", "docviewer"];
 
-/// Every name that a person gives a file.
-pub const PATHS: [&str; 6] = ["a.csv", "b.csv", "c.csv", "sub/d.csv", "sub/e.csv", "other/f.csv"];
+/// Every name that a person gives a file. The last two take the place of a directory, and make one of a file.
+pub const PATHS: [&str; 8] = ["a.csv", "b.csv", "c.csv", "sub/d.csv", "sub/e.csv", "other/f.csv", "sub", "a.csv/g.csv"];
 
 /// What programs leave behind, inside a dataset and in a stick's root.
 pub const DROPPINGS: [&str; 8] = [
@@ -43,7 +43,7 @@ pub enum Step {
     Dropping { at: At, dataset: usize, which: usize },
     UndoPut { server: usize },
     Acknowledge { server: usize },
-    Export { server: usize },
+    Export { server: usize, renamed: Option<usize> },
     RotDist { dataset: usize, path: usize },
     EditDist { dataset: usize, path: usize },
     Sync { checksum: bool },
@@ -77,6 +77,7 @@ pub enum Act {
     Write { path: usize, longer: bool },
     Delete { path: usize },
     Rename { from: usize, to: usize },
+    Link { from: usize, to: usize },
     Empty,
     RemoveDataset,
 }

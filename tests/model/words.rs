@@ -21,6 +21,7 @@ impl Display for Act {
             }
             Act::Delete { path: number } => write!(f, "deletes {}", path(number)),
             Act::Rename { from, to } => write!(f, "renames {} to {}", path(from), path(to)),
+            Act::Link { from, to } => write!(f, "links {} to {}", path(from), path(to)),
             Act::Empty => write!(f, "deletes every file"),
             Act::RemoveDataset => write!(f, "removes the whole directory"),
         }
@@ -96,7 +97,10 @@ impl Display for Step {
             }
             Step::UndoPut { server } => write!(f, "server {server}: undo put, the latest that changed the server"),
             Step::Acknowledge { server } => write!(f, "server {server}: undo acknowledge all"),
-            Step::Export { server } => write!(f, "server {server}: dist-export"),
+            Step::Export { server, renamed } => {
+                write!(f, "server {server}: dist-export")?;
+                renamed.map_or(Ok(()), |number| write!(f, ", while {} is renamed", path(number)))
+            }
             Step::RotDist { dataset, path: number } => {
                 write!(f, "{}/{} rots on the DIST stick", DATASETS[*dataset], path(*number))
             }

@@ -121,7 +121,9 @@ impl World {
         let live: BTreeSet<u64> =
             DATASETS.iter().flat_map(|dataset| inodes(&root.join(dataset))).map(|(_, inode)| inode).collect();
         let kept = inodes(&root.join("undo"));
-        let droppings = kept.iter().filter(|(path, _)| is_dropping(&path.to_string_lossy()));
+        // Below a directory whose place a file took they belong there.
+        let sub = |path: &Path| path.components().any(|name| name.as_os_str() == "sub");
+        let droppings = kept.iter().filter(|(path, _)| is_dropping(&path.to_string_lossy()) && !sub(path));
         let droppings = droppings.map(|(path, _)| path.clone()).collect();
         (kept.into_iter().filter(|(_, inode)| live.contains(inode)).map(|(path, _)| path).collect(), droppings)
     }
