@@ -15,6 +15,7 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::text::Shown;
 use crate::tree::copy;
 use crate::tree::same::{Folded, Limits, Same, is_newer, same, unfit_name};
+use crate::tree::stream::Stream;
 use crate::tree::walk::{Side, Step, UNREADABLE, Walk};
 
 /// Files that one side would get from the other.
@@ -77,11 +78,11 @@ impl Lost {
         self.paths.iter().map(|(path, _)| &path[..])
     }
 
-    /// Without what the winner has under another name: that content is not lost.
+    /// Without what the winner has under another name, or had in the common state: that content is not lost.
     ///
     /// # Errors
     /// `Io`, `Unreadable`, `Interrupted`.
-    pub fn not_elsewhere(self, loser: &Dir, winner: &Dir) -> Result<Lost> {
+    pub fn not_elsewhere(self, loser: &Dir, winner: &Dir, base: Option<Stream>) -> Result<Lost> {
         if self.files == 0 || self.files > self.paths.len() as u64 {
             return Ok(self);
         }
@@ -96,6 +97,12 @@ impl Lost {
                 && let Ok(sha256) = copy::hash(dir, walk.name())
             {
                 there.insert((entry.size, sha256));
+            }
+        }
+        if let Some(mut base) = base {
+            while let Some(listed) = base.take()? {
+                there
+                    .extend(listed.sha256.filter(|_| sizes.contains(&listed.size)).map(|sha256| (listed.size, sha256)));
             }
         }
         let there_sizes: HashSet<u64> = there.iter().map(|(size, _)| *size).collect();
@@ -421,8 +428,9 @@ impl Survey {
             // Without a common state: what the winner lacks, or has older.
             if let Some(server) = server.filter(|_| !equal) {
                 let newer = stick.is_some_and(|stick| is_newer(stick.mtime, server.mtime, how.limits));
-                let went_on = !remembered.last.is_empty()
-                    && !remembered.was_written(&server, how.rule(), || server_hash.get())?;
+                // What it has otherwise than it last wrote to that UUID, or new, is its own.
+                let went_on =
+                    !known.last.is_empty() && !remembered.was_written(&server, how.rule(), || server_hash.get())?;
                 if !newer || went_on {
                     self.lost_on_server.candidate(walk, server);
                 } else {

@@ -306,12 +306,17 @@ impl Session<'_> {
                 self.state.note_consent(&Shown(free).to_string())?;
             }
             let renamed = free.as_ref().map(|free| root.rename(name, root, free).and_then(|()| root.sync()));
-            let Some(Ok(())) = renamed else {
+            let reason = match renamed {
+                Some(Ok(())) => None,
+                Some(Err(error)) => Some(format!(" ({error})")),
+                None => Some(String::new()),
+            };
+            if let Some(reason) = reason {
                 return Err(Error::Refused {
-                    why: format!("{} can't be renamed, so nothing is replaced by it", root.shown(name)),
+                    why: format!("{} can't be renamed, so nothing is replaced by it{reason}", root.shown(name)),
                     next: "remove it and the files REPLACE-done on a PC, and make it anew".to_owned(),
                 });
-            };
+            }
             let free = free.unwrap_or_default();
             info!("{} is taken as consent and is called {} now", root.shown(name), Shown(&free));
             taken.push((name.clone(), free));

@@ -49,7 +49,9 @@ impl Oracle {
         let mut stick_won = false;
         for dataset in 0..2 {
             let sides = Sides::new(seen, dataset);
-            if !seen.stick[0].has_role || !sides.on_stick {
+            // On a medium that was pulled in the middle of it the consent may be in two places at once.
+            let unusable = run.code == Some(2) && run.job["error"].to_string().contains("can't be renamed");
+            if !seen.stick[0].has_role || !sides.on_stick || unusable {
                 let same = contents(&sides.server[0]) == contents(&sides.server[1]);
                 self.demand("mixture", same, || format!("{}: the server changed without a cause", name(dataset)));
             } else if seen.killed || seen.torn {
@@ -58,6 +60,13 @@ impl Oracle {
                 // Over an empty server the stick needs no consent.
                 stick_won |= sides.winner() == Winner::Stick && !sides.server[0].is_empty();
                 self.ended(visit, seen, dataset, &sides, owed_before > 0);
+            }
+        }
+        // A manifest of this server says nothing to another one.
+        let common = &mut self.sticks[stick].common;
+        if common.iter().any(|common| common.server() == Some(server)) {
+            for other in common.iter_mut().filter(|common| common.server().is_some_and(|with| with != server)) {
+                *other = Common::None;
             }
         }
         if stick_won && consent_by_file(&seen.stick[0]) {
@@ -72,10 +81,13 @@ impl Oracle {
             let has = |view: &View| view.files(*dataset).get(path).is_some_and(|file| file.content == *content);
             if has(&seen.server[1]) {
                 self.on_server[server][*dataset].insert(content.clone());
-            } else if lost_in(&seen.undo[1]).contains(content) {
-                self.tell(content);
             } else {
-                self.owed.push(Owed { content: content.clone(), server, stick: None, marked: false });
+                // It may have come after the run looked for such files: then the next one names it.
+                let marked = lost_in(&seen.undo[1]).contains(content);
+                if marked {
+                    self.tell(content);
+                }
+                self.owed.push(Owed { content: content.clone(), server, stick: None, marked });
             }
             if has(&seen.stick[1]) {
                 self.sticks[stick].held[*dataset].insert(content.clone());
@@ -113,8 +125,12 @@ impl Oracle {
         // What the run had marked in undo is told by the next one, also if the loser still had it when the run was cut off.
         let said = lost_in(&seen.undo[1]);
         let there: BTreeSet<String> = old.values().chain(offered.values()).cloned().collect();
-        let untold = |content: &&String| self.fates.get(*content).is_some_and(|fate| !fate.told);
-        let marked: Vec<String> = said.intersection(&there).filter(untold).cloned().collect();
+        let mut fresh = seen.undo[1].clone();
+        fresh.retain(|key, _| !seen.undo[0].contains_key(key));
+        let fresh = lost_in(&fresh);
+        let untold = |content: &String| self.fates.get(content).is_some_and(|fate| !fate.told);
+        let marked = said.intersection(&there).filter(|content| untold(content) || fresh.contains(*content));
+        let marked: Vec<String> = marked.cloned().collect();
         for content in marked {
             self.tell(&content);
             self.owed.push(Owed { content, server, stick: None, marked: true });
@@ -229,7 +245,8 @@ impl Oracle {
     fn after(&mut self, visit: &Visit, seen: &Seen, dataset: usize, sides: &Sides, winner: Winner) {
         let (server, stick) = (visit.server, visit.stick);
         let [new, left] = [contents(&sides.server[1]), contents(&sides.stick[1])];
-        let equal = new == left;
+        // What a program saved meanwhile is left out: a run that took nothing did not bring them in step.
+        let equal = new == left && (seen.run.code == Some(0) || !sides.late);
         let carried = &mut self.sticks[stick];
         if winner == Winner::Stick || equal {
             self.on_server[server][dataset].extend(carried.held[dataset].iter().cloned());

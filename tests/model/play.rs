@@ -195,7 +195,7 @@ impl Play {
         let leave = |root: &Tree| {
             let place = DATASETS.get(dataset).map_or_else(|| root.clone(), |dataset| root.sub(dataset));
             // No program makes a dataset in order to leave something there.
-            if place.path("").is_dir() {
+            if place.path("").is_dir() && !place.path(name).parent().unwrap().is_file() {
                 place.file(name, &text, now);
             }
         };

@@ -120,7 +120,9 @@ impl World {
         let root = self.servers[server].path("");
         let live: BTreeSet<u64> =
             DATASETS.iter().flat_map(|dataset| inodes(&root.join(dataset))).map(|(_, inode)| inode).collect();
-        let kept = inodes(&root.join("undo"));
+        let mut kept = inodes(&root.join("undo"));
+        // A run that was killed just after its exchange has not taken out yet what is live; the next one does.
+        kept.retain(|(path, _)| !is_unfinished(path));
         // Below a directory whose place a file took they belong there.
         let sub = |path: &Path| path.components().any(|name| name.as_os_str() == "sub");
         let droppings = kept.iter().filter(|(path, _)| is_dropping(&path.to_string_lossy()) && !sub(path));
@@ -136,6 +138,15 @@ impl World {
             .var("LOCAL_MASTER_DIR", self.terminal.path().join("master"))
             .var("LOCAL_DOC_DIR", self.terminal.path().join("docviewer"))
     }
+}
+
+/// Whether a file below `undo/` is in a dataset whose run did not come to its end.
+fn is_unfinished(path: &Path) -> bool {
+    let text = |dataset: &Path| fs::read_to_string(dataset.with_extension("json")).unwrap_or_default();
+    path.ancestors().any(|above| {
+        let is_dataset = DATASETS.iter().any(|name| above.file_name().is_some_and(|last| last == *name));
+        is_dataset && text(above).contains("\"done\":false")
+    })
 }
 
 /// Every regular file below a directory with its inode.
