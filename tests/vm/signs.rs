@@ -19,7 +19,7 @@ const SETTINGS: &str = "/etc/default/toolmaster";
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::long("the lights: working, done, refused, failed, and as before when the stick is pulled", lights),
+        Case::long("the lights: working, done, lost, refused, failed, and as before when the stick is pulled", lights),
         Case::long(
             "the verdicts: timer masked, unit failed, database stopped, disk filled; status, exit code, page",
             verdicts,
@@ -46,6 +46,7 @@ END
 fn lights(lab: &mut Lab) -> Outcome<()> {
     let text = format!("the lights {}", lab.later());
     let done = ingest_stick(lab, "done", Fs::Ext4, Layout::Whole, &text)?;
+    let lost = ingest_stick(lab, "lost", Fs::Ext4, Layout::Whole, &format!("{text}, edited"))?;
     let failed = empty_stick(lab, &DIST, "failed", Fs::Fat32, Layout::Whole)?;
     let refused = wrong_role(lab)?;
     let (vm, shell) = lab.machine()?;
@@ -59,9 +60,13 @@ fn lights(lab: &mut Lab) -> Outcome<()> {
     shell.run(&format!("bash /run/observe {light} >/run/lights 2>&1 & echo $! >/run/observe.pid"))?;
     let wait = |shell: &mut Shell, what: &str| shell.until(&format!("tail -n 1 /run/lights | grep -w {what}"), JOB);
     wait(shell, "as-before")?;
-    for (name, end) in [("done", "1000/1000"), ("refused", "150/1850"), ("failed", "1850/150")] {
+    for (name, end) in [("done", "1000/1000"), ("lost", "150/1850"), ("refused", "150/1850"), ("failed", "1850/150")] {
         match name {
             "done" => vm.plug_slow(name, &done, SLOW)?,
+            "lost" => {
+                shell.run(&format!("echo by hand >{ONLY_HERE}"))?;
+                vm.plug_slow(name, &lost, SLOW)?;
+            }
             "refused" => vm.plug(name, &refused)?,
             // It can be read until it has taken its second block.
             _ => vm.plug_failing(name, &failed, false, 2, true)?,
@@ -73,6 +78,7 @@ fn lights(lab: &mut Lab) -> Outcome<()> {
     }
     shell.run(&format!("kill $(cat /run/observe.pid); mv /run/settings {SETTINGS}"))?;
     vm.pull_keyboard()?;
+    shell.run("toolmaster undo acknowledge all")?;
     let said = shell.run("cat /run/lights")?;
     let begin = said.split(' ').next().and_then(|word| word.parse::<f64>().ok()).unwrap_or_default();
     let mut shown = Vec::new();
@@ -90,10 +96,36 @@ fn lights(lab: &mut Lab) -> Outcome<()> {
         "150/1850",
         "as-before",
         working,
+        "150/1850",
+        "as-before",
+        working,
         "1850/150",
         "as-before",
     ];
     check(shown == expected, format!("the light showed {shown:?}"))
+}
+
+/// What somebody saved on the server, and no stick has.
+const ONLY_HERE: &str = "/srv/rpi-server/master/手書き.csv";
+
+/// A stick wins, and what the server alone had is told where people look, until somebody has seen it.
+fn lost(lab: &mut Lab) -> Outcome<()> {
+    let text = format!("the lost {}", lab.later());
+    let stick = ingest_stick(lab, "lost", Fs::Ext4, Layout::Whole, &text)?;
+    lab.machine()?.1.run(&format!("echo by hand >{ONLY_HERE}"))?;
+    plugged(lab, &INGEST, &stick, |shell| {
+        let receipt = shell.run(&format!("cat {}/RESULT.txt", INGEST.place))?;
+        let named = receipt.contains("採られなかったファイルがあります") && receipt.contains("手書き.csv");
+        check(named, format!("the stick says: {receipt}"))?;
+        let when = shell.run("toolmaster undo list | grep -F LOST | cut -d ' ' -f 1 | head -n 1")?;
+        let kept = shell.run("cat /srv/rpi-server/undo/*/master/手書き.csv")?;
+        check(kept == "by hand", format!("{when} keeps {kept:?}"))
+    })?;
+    let shell = lab.machine()?.1;
+    shell.run(&format!("! test -e {ONLY_HERE}"))?;
+    looked_at(shell, "lost", &["lost_edits"])?;
+    shell.run("toolmaster undo acknowledge all")?;
+    looked_at(shell, "healthy", &[])
 }
 
 fn wrong_role(lab: &mut Lab) -> Outcome<PathBuf> {
@@ -136,6 +168,7 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     completed(shell)?;
     // The right stick makes it good.
     plugged(lab, &INGEST, &ingested, |_| Ok(()))?;
+    lost(lab)?;
     let (vm, shell) = lab.machine()?;
     shell.run("head -c 8M /dev/urandom >/srv/rpi-server/master/large.bin")?;
     vm.plug_slow("slow", &slow, SLOW)?;
