@@ -13,7 +13,13 @@ impl Play {
                 self.world.sticks[stick].edit(|_| {});
                 self.make_role(stick);
                 let mut visit = Visit::plain(stick);
-                let seen = self.world.ingest(&visit, "");
+                let mut seen = self.world.ingest(&visit, "");
+                if seen.run.code == Some(75) && round == 0 {
+                    // A clock that was not believed yet: the operator plugs it in again.
+                    self.oracle.ingested(&visit, &seen);
+                    self.pass_an_hour();
+                    seen = self.world.ingest(&visit, "");
+                }
                 self.last_run = seen.run.to_string();
                 let refused = seen.run.code == Some(2);
                 self.oracle.ingested(&visit, &seen);
