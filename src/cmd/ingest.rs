@@ -96,14 +96,13 @@ fn take_or_renew(args: &Args, env: &Env, server: &Server, stick: Stick, report: 
         belief => belief?,
     };
     doubt_clock(&belief, env.clock);
-    let consents = consents(&stick)?;
-    let consent = args.force || !consents.is_empty();
-    let (checksum, clock) = (args.checksum, env.clock);
+    let (consent, checksum, clock) = (args.force, args.checksum, env.clock);
     let asked = Asked { consent, checksum, dirty: false, belief: &belief, clock, dry_run: false };
     let manner = Manner { receipt: true, settles: true, is_ours: false };
     let visit = Visit { name: INGEST, env, server, asked, manner };
     with_stick(visit, stick, report, |session, report| {
-        let taken = session.take_consent(&consents)?;
+        let taken = session.take_consent(&consents(session.stick.stick())?)?;
+        session.tell_of_consent(&taken)?;
         let worked = each_dataset(|dataset| {
             let dir = open_on_stick(session.stick.stick(), dataset);
             let had = matches!(dir, Ok(Some(_)));
@@ -205,11 +204,8 @@ fn make_equal(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, k
 fn exchange(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, kept: &mut Kept) -> Result<Done> {
     let name = dataset.name();
     let stick = session.stick.stick();
-    let still = session.state.consents_still(dataset, stick.root())?;
-    if still && !session.asked.consent {
-        info!("{name}: a run that was told to replace the server's data was cut off: that is followed now");
-    }
-    let asked = Asked { consent: session.asked.consent || still, ..session.asked };
+    let consent = session.asked.consent || session.state.consents_still(dataset, stick.root())?;
+    let asked = Asked { consent, ..session.asked };
     // Somebody may edit the server's files while we work: decide anew, twice.
     for attempt in 0..3 {
         let live = session.server.dataset(dataset)?;

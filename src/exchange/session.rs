@@ -158,12 +158,16 @@ pub fn with_stick<T>(
     check_spare(&stick)?;
     let device = report.device.clone().unwrap_or_default();
     stick.check_writable()?;
-    let (state, dirty) = match prepared(server, &stick) {
+    let run = random::id()?;
+    let dirty = match note_mounted(server, &stick, &run) {
         Err(error) if error.is_full() && manner.receipt => return Err(tell_alone((env, server), stick, report, error)),
-        prepared => prepared?,
+        dirty => dirty?,
     };
     let asked = Asked { dirty, ..asked };
     let stick = stick.writable(!dirty || manner.is_ours)?;
+    // Only now does the stick say what it holds: until its journal is replayed, or the repair is done, it shows a state of before it was pulled.
+    let uuid = stick.stick().superblock().uuid.clone();
+    let state = StickState::open(server, &uuid, &run, Some(&on_stick(stick.stick())?), false)?;
     let temp = stick.temp()?;
     let session =
         Session { name, env, server, stick: &stick, temp: &temp, state: &state, undo_name: RefCell::new(None), asked };
@@ -184,12 +188,11 @@ pub fn with_stick<T>(
     sealed.and(ended).and(released).and(noted).map(|()| worked)
 }
 
-/// What is known of the stick, and whether it is to be doubted, noted before it is mounted for writing.
-fn prepared(server: &Server, stick: &Stick) -> Result<(StickState, bool)> {
+/// Whether the stick is to be doubted; noted before it is mounted for writing.
+fn note_mounted(server: &Server, stick: &Stick, run: &str) -> Result<bool> {
     let superblock = stick.superblock();
-    let state = StickState::open(server, &superblock.uuid, &random::id()?, Some(&on_stick(stick)?), false)?;
-    let dirty = state.note_mounted(superblock.dirty, superblock.use_count)?;
-    Ok((state, dirty))
+    let state = StickState::open(server, &superblock.uuid, run, None, false)?;
+    state.note_mounted(superblock.dirty, superblock.use_count)
 }
 
 /// Leaves nothing but the receipt on a stick: whoever carries it away is to read why nothing was done, not what the visit before left there. Gives the
@@ -322,6 +325,20 @@ impl Session<'_> {
             taken.push((name.clone(), free));
         }
         Ok(taken)
+    }
+
+    /// Says that a consent is followed which an earlier run took, if this one took none.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn tell_of_consent(&self, taken: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        for dataset in Dataset::ALL.into_iter().filter(|_| taken.is_empty()) {
+            if self.state.consents_still(dataset, self.stick.stick().root())? {
+                let name = dataset.name();
+                info!("{name}: a run that was told to replace the server's data was cut off: that is followed now");
+            }
+        }
+        Ok(())
     }
 
     /// Nothing was done by a person's consent: it stays one.

@@ -72,7 +72,7 @@ impl Play {
         let mut written = None;
         self.world.dist.edit(|root| {
             let file = root.path(DATASETS[dataset]).join(path(number));
-            let Ok(metadata) = fs::metadata(&file) else { return };
+            let Some(metadata) = fs::metadata(&file).ok().filter(fs::Metadata::is_file) else { return };
             let length = usize::try_from(metadata.len()).unwrap();
             let text = if rot { "?".repeat(length) } else { format!("d{writes:03} by a person on the DIST stick") };
             fs::write(&file, &text).unwrap();

@@ -39,7 +39,7 @@ impl Oracle {
         };
         self.demand("droppings", keeps(&seen.server), || droppings("server", &seen.server));
         self.demand("droppings", seen.torn || keeps(&seen.stick), || droppings("stick", &seen.stick));
-        for (key, kept) in &seen.undo[0] {
+        for (key, kept) in seen.undo[0].iter().filter(|(_, kept)| kept.done) {
             // What is found later may be added.
             let now = seen.undo[1].get(key);
             let whole = now.is_none_or(|now| kept.files.iter().all(|(path, file)| now.files.get(path) == Some(file)));

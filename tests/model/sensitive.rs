@@ -53,7 +53,8 @@ fn stick_wins() -> Seen {
     let brought = view([("a.csv", "a1"), ("b.csv", "b2")]);
     let after = View { receipt: "a.csv: undo/t2".to_owned(), ..brought.clone() };
     let old = view([("a.csv", "s2"), ("b.csv", "b1")]);
-    let kept = Kept { side: "server".to_owned(), lost: true, files: files([("a.csv", "s2"), ("b.csv", "b1")]) };
+    let kept =
+        Kept { side: "server".to_owned(), lost: true, done: true, files: files([("a.csv", "s2"), ("b.csv", "b1")]) };
     let undo = Undo::from([(("t2".to_owned(), 0), kept)]);
     let job = json!({"lost": 1, "lost_in": "undo/t2/master"});
     seen([old, brought.clone()], [brought, after], job, [Undo::new(), undo])

@@ -38,6 +38,8 @@ pub struct World {
 pub struct Kept {
     pub side: String,
     pub lost: bool,
+    /// Its run came to its end; else what is live is still to be taken out of it.
+    pub done: bool,
     pub files: Files,
 }
 
@@ -88,7 +90,8 @@ impl World {
                 read_below(&directory, "", &mut |path, file| drop(files.insert(path[1..].to_owned(), file)));
                 files.retain(|path, _| path != "meta.json" && !is_dropping(path));
                 let when = entry.file_name().to_string_lossy().into_owned();
-                kept.insert((when, number), Kept { side: String::new(), lost: false, files });
+                let done = !is_unfinished(&directory);
+                kept.insert((when, number), Kept { side: String::new(), lost: false, done, files });
             }
         }
         if !kept.is_empty() {
