@@ -15,7 +15,6 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::text::Shown;
 use crate::tree::copy;
 use crate::tree::same::{Folded, Limits, Same, is_newer, same, unfit_name};
-use crate::tree::stream::Stream;
 use crate::tree::walk::{Side, Step, UNREADABLE, Walk};
 
 /// Files that one side would get from the other.
@@ -82,7 +81,7 @@ impl Lost {
     ///
     /// # Errors
     /// `Io`, `Unreadable`, `Interrupted`.
-    pub fn not_elsewhere(self, loser: &Dir, winner: &Dir, base: Option<Stream>) -> Result<Lost> {
+    pub fn not_elsewhere(self, loser: &Dir, winner: &Dir, known: &dyn Fn() -> Result<Known>) -> Result<Lost> {
         if self.files == 0 || self.files > self.paths.len() as u64 {
             return Ok(self);
         }
@@ -99,7 +98,7 @@ impl Lost {
                 there.insert((entry.size, sha256));
             }
         }
-        if let Some(mut base) = base {
+        if let Some(mut base) = known()?.base {
             while let Some(listed) = base.take()? {
                 there
                     .extend(listed.sha256.filter(|_| sizes.contains(&listed.size)).map(|sha256| (listed.size, sha256)));

@@ -185,11 +185,11 @@ pub fn assess(
     let decision = decide(&facts);
     let (lost, older) = match (decision, on_stick, live) {
         (Decision::StickWins(_), Some(stick), Some(server)) => {
-            let lost = std::mem::take(&mut found.lost_on_server).not_elsewhere(server, stick, known()?.base)?;
+            let lost = std::mem::take(&mut found.lost_on_server).not_elsewhere(server, stick, known)?;
             (lost, std::mem::take(&mut found.older_on_server))
         }
         (Decision::ServerWins(_), Some(stick), Some(server)) => {
-            let lost = std::mem::take(&mut found.lost_on_stick).not_elsewhere(stick, server, known()?.base)?;
+            let lost = std::mem::take(&mut found.lost_on_stick).not_elsewhere(stick, server, known)?;
             (lost, std::mem::take(&mut found.older_on_stick))
         }
         _ => Default::default(),
