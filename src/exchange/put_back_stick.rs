@@ -37,6 +37,7 @@ use crate::tree::copy::{self, Copied};
 use crate::tree::manifest::{Listed, Writer};
 use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
 use crate::tree::same::Limits;
+use crate::tree::stream::Stream;
 use crate::tree::walk::{Step, Walk};
 
 /// So many edited files are named.
@@ -382,14 +383,16 @@ fn write(session: &Session<'_>, from: &Place, (now, kept): (&Dir, Option<&Dir>),
     replicate((kept, Some(now)), new, meta::NAME, &mut policy)?;
     aside.sync_all()?;
     session.mark()?;
-    drop_brought(Overlay::of(from, limits)?, kept, now)?;
+    drop_brought(from, kept, now, limits)?;
     settle(&aside, now, STICK)?;
     session.temp.sync_all()?;
     session.state.end(next)
 }
 
-fn drop_brought(mut overlay: Overlay, kept: Option<&Dir>, now: &Dir) -> Result<()> {
-    let mut thinned: HashSet<Vec<u8>> = HashSet::new();
+/// Deletes what the run brought, and the directories that are empty for it.
+fn drop_brought(from: &Place, kept: Option<&Dir>, now: &Dir, limits: Limits) -> Result<()> {
+    let mut overlay = Overlay::of(from, limits)?;
+    let mut thinned = dirs_of_brought(from)?;
     let mut walk = Walk::new(kept, Some(now))?;
     while let Some(step) = walk.step()? {
         match step {
@@ -411,4 +414,19 @@ fn drop_brought(mut overlay: Overlay, kept: Option<&Dir>, now: &Dir) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The directories that the run brought files into, also those whose files are gone: a putting back that was cut off
+/// between a directory's last file and the directory leaves such a one.
+fn dirs_of_brought(from: &Place) -> Result<HashSet<Vec<u8>>> {
+    let mut dirs = HashSet::new();
+    let mut brought = from.list(List::Brought)?;
+    while let Some(listed) = brought.as_mut().map_or(Ok(None), Stream::take)? {
+        let mut dir = above(&listed.path);
+        while !dir.is_empty() && !dirs.contains(&dir) {
+            let next = above(&dir);
+            dirs.insert(std::mem::replace(&mut dir, next));
+        }
+    }
+    Ok(dirs)
 }
