@@ -16,6 +16,7 @@ stick_dir=$work/stick root=$work/server/root
 device=${DEVICE[stick]}
 
 # The least that has to be done to see that nothing changed: every directory of both trees read, every file's status asked for.
+# A DIST stick that is given to a terminal must be right to the last byte, so dist-export reads all of it: its least is to read it.
 walk() { find "$@" -printf '%s %T@\n' >/dev/null; }
 mounted() {
   mount "$device" "$stick_dir"
@@ -27,15 +28,21 @@ theirs() { mounted both; }
 
 stick DIST
 toolmaster dist-export --device "$device"
+read_all() {
+  walk "$root/master" "$root/docviewer"
+  find "$stick_dir/master" "$stick_dir/docviewer" -type f -print0 | xargs -0 cat >/dev/null
+}
+theirs() { mounted read_all; }
 ours() { toolmaster dist-export --device "$device"; }
 pairs
-row 'nothing changed: dist-export' 'find over both trees' 1.0
+row 'nothing changed: dist-export' 'find over the server, `cat` of the stick' 1.1
+theirs() { mounted both; }
 
 toolmaster dist-sync --device "$device"
 both() { walk "$work/server/terminal" "$stick_dir/master" "$stick_dir/docviewer"; }
 ours() { toolmaster dist-sync --device "$device"; }
 pairs
-row 'nothing changed: dist-sync' 'find over both trees' 1.0
+row 'nothing changed: dist-sync' 'find over both trees' 1.2
 
 stick INGEST
 mounted cp -a "$work/server/l/." "$stick_dir/"
@@ -43,7 +50,7 @@ toolmaster ingest --device "$device"
 both() { walk "$root/master" "$root/docviewer" "$stick_dir/master" "$stick_dir/docviewer"; }
 ours() { toolmaster ingest --device "$device"; }
 pairs
-row 'nothing changed: ingest' 'find over both trees' 1.0
+row 'nothing changed: ingest' 'find over both trees' 1.2
 
 # whole WORK FROM TO: ours beside both plain tools, which copy the datasets of FROM to TO.
 whole() {
