@@ -24,8 +24,8 @@ use crate::os::progress::Progress;
 use crate::stick::chain::Stick;
 use crate::stick::role::Role;
 use crate::tree::copy;
+use crate::tree::pairs::{Pair, Pairs};
 use crate::tree::stream::Stream;
-use crate::tree::walk::{Step, Walk};
 
 /// Fill a TM-DIST stick with the server's datasets.
 #[derive(FromArgs, Debug)]
@@ -277,13 +277,10 @@ type Rotten = HashMap<Vec<u8>, u64>;
 fn rotten(dataset: Dataset, stick: &Dir, live: &Dir, mut base: Option<&mut Stream>) -> Result<Rotten> {
     let mut rotten = Rotten::new();
     let mut progress = Progress::new(format!("{}: reading the stick", dataset.name()), 0, 0);
-    let mut walk = Walk::new(Some(stick), Some(live))?;
-    while let Some(step) = walk.step()? {
-        let Step::File { left: Some(left), right: Some(_) } = step else { continue };
+    let mut pairs = Pairs::new(Some(stick), Some(live), meta::NAME)?;
+    while let Some(pair) = pairs.take()? {
+        let (Pair { left: Some(left), right: Some(_), .. }, walk) = (pair, pairs.walk()) else { continue };
         let (Some(on_stick), Some(on_server)) = (walk.left(), walk.right()) else { continue };
-        if walk.path() == meta::NAME {
-            continue;
-        }
         let listed = base.as_mut().map(|base| base.find(walk.path())).transpose()?.flatten();
         let expected = match listed.filter(|listed| listed.size == left.size).and_then(|listed| listed.sha256) {
             Some(sha256) => sha256,

@@ -6,8 +6,9 @@ use super::survey::{Gone, How};
 use crate::error::Result;
 use crate::os::dir::{Dir, Entry};
 use crate::tree::copy;
+use crate::tree::pairs::{Pair, Pairs};
 use crate::tree::same::{Same, same};
-use crate::tree::walk::{Step, Walk};
+use crate::tree::walk::Walk;
 
 /// A file's size and what tells contents of one dataset apart: of a million files these are 16 MB.
 type Content = (u64, u64);
@@ -78,34 +79,26 @@ fn each(
     mut tell: impl FnMut(Fate<'_>) -> Result<()>,
 ) -> Result<()> {
     let with_base = known.base.is_some();
-    let mut walk = Walk::new(Some(stick), Some(server))?.tolerant();
+    let mut pairs = Pairs::new(Some(stick), Some(server), meta::NAME)?.tolerant();
     loop {
-        let step = walk.step()?;
-        let (left, right) = match step {
-            Some(Step::File { left, right }) if walk.path() != meta::NAME => (Entry::file(left), Entry::file(right)),
-            Some(_) => continue,
-            None => (None, None),
-        };
-        let bound = step.map(|_| walk.path());
+        let pair = pairs.take()?;
+        let walk = pairs.walk();
+        let bound = pair.map(|_| walk.path());
         while let Some((_, remembered)) = known.before(bound)? {
             if let Some(base) = remembered.base {
                 tell(Fate::Gone(base.size, base.sha256))?;
             }
         }
-        if step.is_none() {
-            return Ok(());
-        }
+        let Some(Pair { left, right, .. }) = pair else { return Ok(()) };
         let base = known.at(walk.path())?.base;
         match (left, base, right) {
             (None, Some(base), _) => tell(Fate::Gone(base.size, base.sha256))?,
-            (None, None, Some(right)) if !with_base => tell(Fate::GoneFromServer(&walk, right))?,
-            (Some(left), None, _) if with_base => tell(Fate::New(&walk, left))?,
-            (Some(left), Some(base), _) if !is_same(left, (base.size, base.mtime), how) => {
-                tell(Fate::New(&walk, left))?
-            }
-            (Some(left), None, None) => tell(Fate::New(&walk, left))?,
+            (None, None, Some(right)) if !with_base => tell(Fate::GoneFromServer(walk, right))?,
+            (Some(left), None, _) if with_base => tell(Fate::New(walk, left))?,
+            (Some(left), Some(base), _) if !is_same(left, (base.size, base.mtime), how) => tell(Fate::New(walk, left))?,
+            (Some(left), None, None) => tell(Fate::New(walk, left))?,
             (Some(left), None, Some(right)) if !is_same(left, (right.size, right.mtime), how) => {
-                tell(Fate::New(&walk, left))?;
+                tell(Fate::New(walk, left))?;
             }
             _ => {}
         }

@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::tree::copy::{Copied, Ownership};
 use crate::tree::manifest::Listed;
+use crate::tree::pairs::Pair;
 use crate::tree::remove;
-use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
+use crate::tree::replicate::{New, Policy, Take, replicate};
 use crate::tree::walk::{Step, Walk};
 
 /// Only what the stick lacks or has otherwise is taken.

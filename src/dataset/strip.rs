@@ -13,6 +13,7 @@ use crate::os::progress::Progress;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::droppings::is_dropping;
 use crate::tree::manifest::Listed;
+use crate::tree::pairs::Pairs;
 use crate::tree::remove;
 use crate::tree::stream::Stream;
 use crate::tree::walk::{Step, Walk};
@@ -150,13 +151,9 @@ fn list_kept(place: &Place, kept: &Dir) -> Result<()> {
 /// # Errors
 /// `Io`; those of `tell`.
 pub fn each_file(dir: &Dir, mut tell: impl FnMut(&Walk, Entry) -> Result<()>) -> Result<()> {
-    let mut walk = Walk::new(Some(dir), None)?;
-    while let Some(step) = walk.step()? {
-        if let Step::File { left: Some(entry @ Entry { kind: Kind::File, .. }), .. } = step
-            && walk.path() != meta::NAME
-        {
-            tell(&walk, entry)?;
-        }
+    let mut pairs = Pairs::new(Some(dir), None, meta::NAME)?;
+    while let Some(pair) = pairs.take()? {
+        pair.left.map_or(Ok(()), |entry| tell(pairs.walk(), entry))?;
     }
     Ok(())
 }
@@ -171,17 +168,14 @@ pub fn keep_saved(place: &mut Place, live: Option<&Dir>) -> Result<Lost> {
     let Some(kept) = place.kept()? else { return Ok(lost) };
     let mut brought = place.list(List::Brought)?;
     let mut ours = Vec::new();
-    let mut walk = Walk::new(Some(&kept), live)?;
-    while let Some(step) = walk.step()? {
-        let Step::File { left: Some(entry @ Entry { kind: Kind::File, .. }), right } = step else { continue };
-        if walk.path() == meta::NAME {
-            continue;
-        }
-        let linked = right.is_some_and(|right| right.ino == entry.ino);
-        if is_listed(brought.as_mut(), walk.path(), &entry)? || linked {
-            ours.push(walk.path().to_vec());
+    let mut pairs = Pairs::new(Some(&kept), live, meta::NAME)?;
+    while let Some(pair) = pairs.take()? {
+        let (Some(entry), path) = (pair.left, pairs.walk().path()) else { continue };
+        let linked = pair.right.is_some_and(|right| right.ino == entry.ino);
+        if is_listed(brought.as_mut(), path, &entry)? || linked {
+            ours.push(path.to_vec());
         } else {
-            lost.add(walk.path());
+            lost.add(path);
         }
     }
     if lost.files == 0 {

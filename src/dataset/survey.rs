@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
 use crate::text::Shown;
 use crate::tree::copy;
+use crate::tree::pairs::Pairs;
 use crate::tree::same::{Folded, Limits, Same, is_newer, same, unfit_name};
 use crate::tree::walk::{Side, Step, UNREADABLE, Walk};
 
@@ -87,13 +88,12 @@ impl Lost {
         }
         let mut there: HashSet<(u64, [u8; 32])> = HashSet::new();
         let sizes: HashSet<u64> = self.paths.iter().map(|(_, size)| *size).collect();
-        let mut walk = Walk::new(Some(winner), None)?;
-        while let Some(step) = walk.step()? {
-            if let Step::File { left: Some(entry), .. } = step
+        let mut pairs = Pairs::new(Some(winner), None, meta::NAME)?;
+        while let Some(pair) = pairs.take()? {
+            if let Some(entry) = pair.left
                 && sizes.contains(&entry.size)
-                && walk.path() != meta::NAME
-                && let Some(dir) = walk.left()
-                && let Ok(sha256) = copy::hash(dir, walk.name())
+                && let Some(dir) = pairs.walk().left()
+                && let Ok(sha256) = copy::hash(dir, pairs.walk().name())
             {
                 there.insert((entry.size, sha256));
             }

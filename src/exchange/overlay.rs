@@ -6,7 +6,7 @@ use crate::dataset::survey::{Change, Lost};
 use crate::dataset::undo::{List, Place};
 use crate::error::Result;
 use crate::os::dir::{Dir, Entry};
-use crate::tree::replicate::Pair;
+use crate::tree::pairs::Pair;
 use crate::tree::same::{Limits, Same, same};
 use crate::tree::stream::Stream;
 use crate::tree::walk::{Step, Walk};

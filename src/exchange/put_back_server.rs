@@ -27,9 +27,10 @@ use crate::os::dir::{Dir, Entry};
 use crate::os::progress::Progress;
 use crate::report::Env;
 use crate::tree::copy::Copied;
-use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
+use crate::tree::pairs::{Pair, Pairs};
+use crate::tree::replicate::{New, Policy, Take, replicate};
 use crate::tree::same::Limits;
-use crate::tree::walk::{Step, Walk};
+use crate::tree::walk::Walk;
 
 /// What putting back on either side needs.
 pub struct PutBack<'a> {
@@ -223,11 +224,8 @@ pub fn refuse_empty(run: &PutBack<'_>, place: &Place, remaining: u64, side: &str
 
 /// What a run replaced is only a part of a dataset: put back into an empty one it would look like all of it, and the next stick would lose the rest.
 fn refuse_part(run: &PutBack<'_>, place: &Place, live: Option<&Dir>) -> Result<()> {
-    let mut walk = Walk::new(live, None)?;
-    while let Some(step) = walk.step()? {
-        if matches!(step, Step::File { .. }) && walk.path() != meta::NAME {
-            return Ok(());
-        }
+    if Pairs::new(live, None, meta::NAME)?.take()?.is_some() {
+        return Ok(());
     }
     // The run itself emptied it: then it replaced all that there was.
     let emptied = live.map(look_of).transpose()?.is_some_and(|look| look == place.part.left);

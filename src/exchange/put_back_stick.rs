@@ -35,7 +35,8 @@ use crate::stick::find::find;
 use crate::stick::role::Role;
 use crate::tree::copy::{self, Copied};
 use crate::tree::manifest::{Listed, Writer};
-use crate::tree::replicate::{New, Pair, Policy, Take, replicate};
+use crate::tree::pairs::{Pair, Pairs};
+use crate::tree::replicate::{New, Policy, Take, replicate};
 use crate::tree::same::Limits;
 use crate::tree::stream::Stream;
 use crate::tree::walk::{Step, Walk};
@@ -165,14 +166,10 @@ fn name_edited(dataset: Dataset, now: Option<&Dir>, mut known: Known, limits: Li
             warn!("{}: {how} on the stick: {}", dataset.name(), crate::text::Shown(path));
         }
     };
-    let mut walk = Walk::new(now, None)?;
+    let mut pairs = Pairs::new(now, None, meta::NAME)?;
     loop {
-        let step = walk.step()?;
-        let entry = match step {
-            Some(Step::File { left: Some(entry @ Entry { kind: Kind::File, .. }), .. }) => Some(entry),
-            Some(_) => continue,
-            None => None,
-        };
+        let entry = pairs.take()?.and_then(|pair| pair.left);
+        let walk = pairs.walk();
         let bound = entry.map(|_| walk.path());
         while let Some((path, remembered)) = known.before(bound)? {
             if remembered.changed_on_stick(&known, None, rule, || Err(Error::Interrupted))? {
@@ -182,9 +179,6 @@ fn name_edited(dataset: Dataset, now: Option<&Dir>, mut known: Known, limits: Li
         let (Some(entry), Some(dir)) = (entry, walk.left()) else {
             return Ok(count);
         };
-        if walk.path() == meta::NAME {
-            continue;
-        }
         let remembered = known.at(walk.path())?;
         if remembered.changed_on_stick(&known, Some(&entry), rule, || copy::hash(dir, walk.name()))? {
             name(walk.path(), if remembered.base.is_some() { "edited" } else { "added" });

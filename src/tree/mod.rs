@@ -4,6 +4,7 @@ pub mod copy;
 pub mod droppings;
 pub mod listing;
 pub mod manifest;
+pub mod pairs;
 pub mod remove;
 pub mod replicate;
 pub mod same;

@@ -5,6 +5,7 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::flow::EarlyFlush;
 use crate::os::progress::Progress;
 use crate::tree::copy::{self, Copied, Ownership};
+use crate::tree::pairs::Pair;
 use crate::tree::walk::{Step, Walk};
 
 /// Where a file of the new tree comes from.
@@ -16,33 +17,6 @@ pub enum Take {
     LinkRight,
     /// There is none.
     Nothing,
-}
-
-/// Two files of one path; at least one is there.
-#[derive(Clone, Copy, Debug)]
-pub struct Pair {
-    /// The left tree's.
-    pub left: Option<Entry>,
-    /// The right tree's.
-    pub right: Option<Entry>,
-    /// The left tree has a directory of that name.
-    pub left_dir: bool,
-    /// The right tree has a directory of that name.
-    pub right_dir: bool,
-}
-
-impl Pair {
-    /// Of what a walk has met.
-    pub fn of(left: Option<Entry>, right: Option<Entry>) -> Pair {
-        let dir = |entry: Option<Entry>| entry.is_some_and(|entry| entry.kind == Kind::Dir);
-        Pair { left: Entry::file(left), right: Entry::file(right), left_dir: dir(left), right_dir: dir(right) }
-    }
-
-    /// The same with the sides exchanged.
-    #[must_use]
-    pub fn mirrored(self) -> Pair {
-        Pair { left: self.right, right: self.left, left_dir: self.right_dir, right_dir: self.left_dir }
-    }
 }
 
 /// What a tree is made of.
