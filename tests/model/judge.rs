@@ -54,6 +54,11 @@ impl Oracle {
             if !seen.stick[0].has_role || !sides.on_stick || unusable {
                 let same = contents(&sides.server[0]) == contents(&sides.server[1]);
                 self.demand("mixture", same, || format!("{}: the server changed without a cause", name(dataset)));
+                // The manifest may be another server's by now, whatever became of the other dataset.
+                let foreign = self.sticks[stick].common[dataset].server().is_some_and(|with| with != server);
+                if foreign && seen.stick[0].has_role && (seen.killed || seen.torn) {
+                    self.blur(stick, dataset, server);
+                }
             } else if seen.killed || seen.torn {
                 self.cut_off(visit, seen, dataset, &sides);
             } else {
@@ -228,7 +233,11 @@ impl Oracle {
             let here: BTreeSet<&String> = offered.values().collect();
             let gone = base.iter().filter(|(path, content)| !offered.contains_key(*path) && !here.contains(content));
             let untouched = base == old && seen.server[0].metas[dataset] == meta;
-            let sound = untouched && !seen.doubtful && gone.count() * 3 <= base.len();
+            let gone: Vec<usize> = gone.map(|(_, content)| content.len()).collect();
+            let all: usize = base.values().map(String::len).sum();
+            // More than half of the files or of the bytes gone is doubtful.
+            let halved = gone.len() * 3 > base.len() || gone.iter().sum::<usize>() * 2 > all;
+            let sound = untouched && !seen.doubtful && !halved;
             self.demand("arrives", !sound || new == offered, || {
                 format!("{place}: edited on the stick alone, it did not win")
             });
