@@ -16,6 +16,7 @@
 //! Until the id is the old server's, no backup of the half-made one can go to the old one's sticks.
 
 mod apply;
+mod consent;
 mod held;
 mod settings;
 mod stage;

@@ -1,4 +1,4 @@
-//! The stick's side of a recovery: the consent, what is told on the stick, and that it happens once.
+//! The stick's side of a recovery: what is told on the stick, and that it happens once.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,22 +6,17 @@ use std::time::Duration;
 use log::{info, warn};
 use serde_json::json;
 
-use super::{Phase, Place, Record, apply, held, stage};
+use super::{Phase, Place, Record, apply, consent, held, stage};
 use crate::cmd::{Env, Report, open_stick};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
-use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::systemd;
 use crate::report::receipt::{self, Facts};
 use crate::snapshot::shelf;
-use crate::stick::chain::{Probed, Stick, WritableStick};
+use crate::stick::chain::{Probed, Stick};
 use crate::stick::role::Role;
 use crate::text::Shown;
 
-/// The file by which an operator consents, in capitals or not; Windows hides the ending that Notepad adds.
-const CONSENT: [&[u8]; 2] = [b"RESTORE", b"RESTORE.txt"];
-/// What it is called once that has been done.
-const DONE: &str = "RESTORE-done.txt";
 /// What puts it in place: it reaches the database and /etc, which a stick's job does not.
 const UNIT: &str = "tool-recover.service";
 /// The unit's own limit, and a little.
@@ -44,7 +39,7 @@ pub fn visit(device: Option<&Path>, env: &Env, server: &Server, dry_run: bool, r
         return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
     }
     let stick = open_stick(device, Role::Backup, env, report)?;
-    if !consents(stick.root())?.is_empty() || is_to_be_ended(server, &stick)? {
+    if !consent::on(stick.root())?.is_empty() || is_to_be_ended(server, &stick)? {
         return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
     }
     if !dry_run {
@@ -81,7 +76,7 @@ fn unsigned(device: Option<&Path>, env: &Env, server: &Server, report: &mut Repo
     }
     let stick = prove_unsigned(device, env, report)?;
     let is_its = begun.is_some_and(|uuid| *uuid == *stick.superblock().uuid);
-    if consents(stick.root())?.is_empty() || !(empty || is_its) {
+    if consent::on(stick.root())?.is_empty() || !(empty || is_its) {
         stick.release()?;
         return Ok(None);
     }
@@ -100,18 +95,6 @@ fn tidy(server: &Server) -> Result<()> {
     // Somebody may be at work there.
     let _lock = super::lock(server)?;
     if place.record()?.is_none() { place.clear() } else { Ok(()) }
-}
-
-/// The files by which the operator consents. A directory or a link of that name is none: nobody means that by it.
-fn consents(root: &Dir) -> Result<Vec<Vec<u8>>> {
-    let mut found = Vec::new();
-    for name in root.names()?.iter().filter(|name| CONSENT.iter().any(|known| name.eq_ignore_ascii_case(known))) {
-        match root.look(name)? {
-            Some(Entry { kind: Kind::File, .. }) => found.push(name.to_vec()),
-            _ => warn!("{} is no file, so it is no consent to restore", root.shown(name)),
-        }
-    }
-    Ok(found)
 }
 
 fn recover(env: &Env, server: &Server, stick: Stick, dry_run: bool, report: &mut Report) -> Result<Record> {
@@ -224,7 +207,7 @@ fn end(env: &Env, server: &Server, stick: Stick, report: &Report, done: Result<R
         Err(error) => return Err(done.err().unwrap_or(error)),
     };
     let taken_back = match &done {
-        Ok(_) => take_back(&stick),
+        Ok(_) => consent::take_back(stick.stick().root()),
         Err(_) => Ok(()),
     };
     // It has another id now.
@@ -251,21 +234,4 @@ fn end(env: &Env, server: &Server, stick: Stick, report: &Report, done: Result<R
         place.end()?;
     }
     Ok(record)
-}
-
-/// Gives each consent another name: from then on the stick takes backups again, and restores nothing.
-fn take_back(stick: &WritableStick) -> Result<()> {
-    let root = stick.stick().root();
-    for name in consents(root)? {
-        let mut free = (1..).map(|number| match number {
-            1 => DONE.to_owned(),
-            _ => DONE.replace(".txt", &format!("-{number}.txt")),
-        });
-        let free = free.find(|free| root.look(free.as_bytes()).is_ok_and(|there| there.is_none()));
-        let Some(free) = free else { continue };
-        root.rename(&name, root, free.as_bytes())?;
-        info!("{} on the stick is called {free} now: it restores nothing any more", Shown(&name));
-    }
-    root.sync()?;
-    root.sync_all()
 }
