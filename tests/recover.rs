@@ -6,10 +6,11 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 
 use common::recovery::{all_of, archives_of, backed_up, consent, files, fresh, id, made};
 use common::site::{Site, archives, done, shell};
-use common::{Call, Run, Stick, Tree, ago, assert_unchanged};
+use common::{Call, Run, Stick, Tree, ago, assert_unchanged, tool};
 
 fn plug<'a>(site: &'a Site, stick: &Stick) -> Call<'a> {
     site.call(&["backup", "--device", stick.device()])
@@ -92,7 +93,7 @@ fn consent_is_given_on_the_command_line_too() {
 #[test]
 fn consent_is_a_file_of_that_name() {
     let old = backed_up();
-    for name in ["RESTORE", "restore", "Restore.TXT", "RESTORE.txt"] {
+    for name in ["RESTORE", "restore.TXT", "RESTORE.txt.txt", "Restore.rtf"] {
         let (new, stick) = (fresh(), old.stick.copy());
         stick.edit(|root| {
             root.file(name, "はい", ago(5)).file("RESTORE-done.txt", "before", ago(5));
@@ -111,8 +112,8 @@ fn consent_is_a_file_of_that_name() {
         |root| made(root.link("RESTORE", ".toolmaster/role")),
         |root| made(root.link("restore.txt", "/etc/hostname")),
         |root| {
-            made(root.file("RESTORE.md", "", ago(5)).file("RESTORE-done.txt", "", ago(5)).file(
-                "RESTORE.txt.bak",
+            made(root.file("NO RESTORE.txt", "", ago(5)).file("RESTORE-done.txt", "", ago(5)).file(
+                "._RESTORE.txt",
                 "",
                 ago(5),
             ))
@@ -292,13 +293,13 @@ fn killed_at(site: &Site, stick: &Stick, call: &str, number: usize) -> bool {
     run.code.is_none()
 }
 
-/// Kills it at the exchange of the first dataset: the database is loaded.
+/// Kills it after the exchange of the first dataset.
 fn half_done(new: &Site, stick: &Stick) {
     let before = stick.copy();
-    let found = (1..10).find(|number| {
+    let found = (1..12).find(|number| {
         killed_at(new, &before, "renameat2", *number);
         let record = new.server.tree().sub(".toolmaster/recovery");
-        record.has("record.json") && record.text("record.json").contains("\"loaded\"")
+        record.has("record.json") && record.text("record.json").contains("\"placing\"")
     });
     assert!(found.is_some());
 }
@@ -313,6 +314,10 @@ fn what_is_half_done_is_finished_without_the_stick_too_and_by_no_other() {
     assert!(status.stdout.contains("サーバー交換が途中です"), "{status}");
     let run = plug(&new, &other.stick).fails(2);
     assert!(run.stderr.contains("a recovery from another stick (") && run.stderr.contains("is half done"), "{run}");
+    // Nor is it backed up, whoever's stick that is.
+    let mine = common::site::backup_stick(64);
+    let run = plug(&new, &mine).fails(2);
+    assert!(run.stderr.contains("a backup would be of half a server") && mine.read(archives).is_empty(), "{run}");
     let run = new.call(&["recover"]).finish();
     run.ended(0);
     assert!(run.stderr.contains("in its place") && run.stderr.contains("recovery completed archive="), "{run}");
@@ -327,17 +332,116 @@ fn what_is_half_done_is_finished_without_the_stick_too_and_by_no_other() {
     new.call(&["recover"]).fails(3);
 }
 
+/// A tablespace, which a dump names and does not make.
+fn make_space(site: &Site, place: &Path) {
+    site.database.psql(&format!("CREATE TABLESPACE fast LOCATION '{}'", place.display()));
+    site.database.psql("GRANT CREATE ON TABLESPACE fast TO PUBLIC");
+}
+
+fn drop_space(site: &Site) {
+    site.database.psql("ALTER TABLE hot SET TABLESPACE pg_default");
+    site.database.psql("DROP TABLESPACE fast");
+}
+
 #[test]
-fn a_database_that_is_down_is_told_on_the_stick_and_the_next_visit_goes_on() {
+fn a_database_that_will_not_load_keeps_no_drawing_back_and_the_next_visit_goes_on() {
+    let place = tempfile::tempdir().unwrap();
+    tool("chown", &["postgres:postgres", place.path().to_str().unwrap()]);
+    let old = backed_up();
+    make_space(&old, place.path());
+    old.database.psql("CREATE TABLE hot (a int) TABLESPACE fast");
+    old.snapshot();
+    done(old.backup(), "backup export completed");
+    drop_space(&old);
+    consent(&old.stick);
+    let expected = all_of(&old);
+
+    let down = "postgresql://nobody@127.0.0.1:9/none".to_owned();
+    let absent = common::postgres::postgres().uri_text("absent");
+    // In the last case the dump fails in its middle: this machine is not as the old one was.
+    for (uri, said) in [(Some(down), "Connection refused"), (Some(absent), "does not exist"), (None, "fast")] {
+        let (new, stick) = (fresh(), old.stick.copy());
+        let call = || plug(&new, &stick);
+        let run = uri.iter().fold(call(), |call, uri| call.var("PG_URI", uri)).fails(1);
+        let line = "master and docviewer are in their place, but the database is still missing: ";
+        assert!(run.stderr.contains(line) && run.stderr.contains(said), "{run}");
+        assert!(run.stderr.lines().last().unwrap().ends_with("run: sudo toolmaster recover"), "{run}");
+        assert_eq!(files(&new.server), files(&old.server), "{said}");
+        let text = receipt(&stick);
+        assert!(text.contains("の結果: 一部未完了") && text.contains("まだ戻っていません"), "{text}");
+        // What is missing stays red, and a snapshot in between is in nobody's way.
+        new.snapshot();
+        let status = new.call(&["status"]).finish();
+        assert!(status.stdout.contains("サーバー交換が途中です。データベースか設定が、まだ戻っていません"), "{status}");
+        assert_ne!(id(&new.server), id(&old.server));
+
+        make_space(&new, place.path());
+        recovers(&new, &stick);
+        assert_eq!(expected, all_of(&new), "{said}");
+        assert_over(&new, &stick);
+        assert!(!new.call(&["status"]).finish().stdout.contains("サーバー交換が途中です"));
+        drop_space(&new);
+    }
+}
+
+/// The dump is never to be loaded: the operator says so, and has a server again.
+#[test]
+fn a_recovery_can_be_ended_without_the_database() {
     let (old, new) = (backed_up(), fresh());
     consent(&old.stick);
     let down = "postgresql://nobody@127.0.0.1:9/none";
+    new.call(&["recover", "--no-database"]).fails(3);
     plug(&new, &old.stick).var("PG_URI", down).fails(1);
-    assert!(receipt(&old.stick).contains("失敗しました: ") && receipt(&old.stick).contains("Connection refused"));
-    assert!(new.server.master().files().is_empty());
+    let run = new.call(&["recover", "--no-database"]).var("PG_URI", down).finish();
+    run.ended(0);
+    assert!(run.stderr.contains("the database stays as it is: the recovery ends without it"), "{run}");
+    assert_eq!((files(&new.server), id(&new.server)), (files(&old.server), id(&old.server)));
+    // With a database it goes on from there, as the server that it is.
     recovers(&new, &old.stick);
+    new.snapshot();
+    done(plug(&new, &old.stick), "backup export completed archive=");
+    assert_eq!(
+        new.database.psql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace").trim(),
+        "0"
+    );
+}
+
+/// The boot partition of the new disk, which any PC writes: the stick is as it was.
+#[test]
+fn consent_is_a_file_on_the_boot_partition_too() {
+    let (old, new) = (backed_up(), fresh());
+    let boot = tempfile::tempdir().unwrap();
+    let boot = Tree::at(boot.path().to_owned());
+    let mount = format!(
+        "mount -t tmpfs tmpfs /boot; mkdir /boot/firmware; mount --bind {} /boot/firmware; exec \"$@\"",
+        boot.path("").display()
+    );
+    let shell = format!("exec unshare --mount sh -euc '{}' sh \"$@\"", mount);
+    let plug = |site, stick: &Stick| plug(site, stick).through_shell(&shell);
+    boot.file("RESTORE.txt.txt", "", ago(5)).file("config.txt", "arm_64bit=1", ago(50));
+
+    // On a server with data it is not followed: its backups go on.
+    new.server.master().file("own.csv", "own", ago(50));
+    new.snapshot();
+    let mine = common::site::backup_stick(64);
+    let run = plug(&new, &mine).finish();
+    run.ended(0);
+    assert!(
+        run.stderr.contains("the file RESTORE on the boot partition is not followed: this server holds data"),
+        "{run}"
+    );
+    assert!(boot.has("RESTORE.txt.txt") && mine.read(archives).len() == 1);
+
+    let new = fresh();
+    let down = "postgresql://nobody@127.0.0.1:9/none";
+    plug(&new, &old.stick).var("PG_URI", down).var("REQUIRE_ENROLLED", "1").fails(1);
+    assert!(boot.has("RESTORE.txt.txt"));
+    done(plug(&new, &old.stick).var("REQUIRE_ENROLLED", "1"), "recovery completed archive=");
     assert_unchanged(&all_of(&old), &all_of(&new));
-    assert_over(&new, &old.stick);
+    assert!(nothing_is_under_way(&new) && boot.has("RESTORE-done.txt") && !boot.has("RESTORE.txt.txt"));
+    assert!(old.stick.read(|root| !root.has("RESTORE-done.txt")));
+    new.snapshot();
+    done(plug(&new, &old.stick), "backup export completed archive=");
 }
 
 #[test]

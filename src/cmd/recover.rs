@@ -8,7 +8,7 @@ use log::info;
 use serde_json::json;
 
 use super::{Env, Report, recovery};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::text::Bytes;
 
 /// Make this server, which holds nothing, the one that a backup is of; without a stick, finish what was begun.
@@ -18,6 +18,9 @@ pub struct Args {
     /// the TM-BACKUP stick's device, such as /dev/sda1: no file RESTORE is asked of it
     #[argh(option)]
     device: Option<PathBuf>,
+    /// end a recovery whose dump can't be loaded without the database
+    #[argh(switch)]
+    no_database: bool,
 }
 
 /// Carries it out.
@@ -27,8 +30,11 @@ pub struct Args {
 pub fn run(args: &Args, env: &Env) -> Result<()> {
     let mut report = Report::new("recover-apply");
     let result = match &args.device {
+        Some(_) if args.no_database => {
+            Err(Error::Usage("--no-database ends what was begun: it goes without --device".to_owned()))
+        }
         Some(device) => recovery::by_hand(device, env, &mut report),
-        None => recovery::apply(env),
+        None => recovery::apply(env, args.no_database),
     };
     if let (Ok(record), None) = (&result, &args.device) {
         report.bytes = record.bytes;

@@ -1,16 +1,18 @@
-//! A dead server replaced by a backup stick: with the operator's consent, a file `RESTORE` on the stick, a server that holds
-//! nothing becomes the one that wrote the newest sound archive (SPEC 7, RUNBOOK "サーバー交換").
+//! A dead server replaced by a backup stick: with the operator's consent, a file `RESTORE` on the stick or on the boot partition, a
+//! server that holds nothing becomes the one that wrote the newest sound archive (SPEC 7, RUNBOOK "サーバー交換").
 //!
 //! The stick's job reads the stick and writes the server's own disk alone; what reaches the database and /etc is a unit of its
 //! own, which never sees the stick:
 //!
 //! 1. *Staged*: the archive, proved, lies in `.toolmaster/recovery/archive`, durably. A cut before that leaves rubbish there, which
 //!    the next visit of a stick removes: nothing was changed.
-//! 2. *Loaded*: the database holds the dump, loaded in one transaction. A cut between the two leaves it empty or whole; the next
-//!    run finds out which.
-//! 3. *Applied*: settings, datasets, the clock's record and last the server's id are in their places. Each is put there by a step
-//!    that can be done again: a cut in between is finished by the stick's next visit, or by `toolmaster recover` without it.
-//! 4. The consent gets another name on the stick, durably, and what is in `.toolmaster/recovery` goes. A cut before that leaves a
+//! 2. *Placing*: the server was found empty once more, its database too if it answers, and the datasets are being put in their places.
+//!    A cut leaves each of them there or still staged; its inode tells which.
+//! 3. *Placed*: the datasets and the clock's record are in their places: a database that will not load keeps no drawing back. Now
+//!    settings and the database are, whatever becomes of the other. Each can be done again until it succeeds: by the stick's next visit,
+//!    or by `toolmaster recover` without it. Until then `status` is red, and no stick takes a backup of what is half there.
+//! 4. *Applied*: all is there, last the server's id.
+//! 5. The consent gets another name, durably, and what is in `.toolmaster/recovery` goes. A cut before that leaves a
 //!    server that is whole; the stick's next visit takes the consent back, if it still has it, without restoring anything.
 //!
 //! Until the id is the old server's, no backup of the half-made one can go to the old one's sticks.
@@ -50,15 +52,21 @@ const LOCK: &str = "recovery.lock";
 /// No record is longer, bytes.
 const MAX_RECORD: u64 = 64 * 1024;
 
+/// What the operator does once the cause of a failure is gone.
+const AGAIN: &str = "remove the cause, then plug the stick in again, or run: sudo toolmaster recover";
+
 /// How far it has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// All that is needed is on the server; nothing is in its place yet, but perhaps the database.
+    /// All that is needed is on the server; nothing is in its place yet.
     #[default]
     Staged,
-    /// The database is loaded.
-    Loaded,
+    /// Datasets are being put in their places. (The program's first version loaded the database before that, and called it *loaded*.)
+    #[serde(alias = "loaded")]
+    Placing,
+    /// The datasets are in their places, what else there is perhaps.
+    Placed,
     /// All is in its place.
     Applied,
 }
@@ -107,6 +115,9 @@ impl Failure {
 
     fn error(self) -> Error {
         let Failure { refused, why, next } = self;
+        if next == AGAIN {
+            return Error::Failed { why, next: AGAIN };
+        }
         if refused {
             return Error::Refused { why, next };
         }
@@ -187,10 +198,17 @@ fn under_way(server: &Server) -> Result<Option<(Place, Record)>> {
     Ok(place.record()?.map(|record| (place, record)))
 }
 
-/// Says, for `status`, of a recovery that is half done.
+/// The recovery that is half done, for `status` and for who must not take what is there for a whole server.
 ///
 /// # Errors
 /// `Io`.
-pub fn is_half_done(server: &Server) -> Result<bool> {
-    Ok(under_way(server)?.is_some_and(|(_, record)| record.phase != Phase::Applied))
+pub fn half_done(server: &Server) -> Result<Option<Record>> {
+    Ok(under_way(server)?.map(|(_, record)| record).filter(|record| record.phase != Phase::Applied))
+}
+
+impl Record {
+    /// Whether its files are in their places, or on their way there.
+    pub fn has_files_in_place(&self) -> bool {
+        matches!(self.phase, Phase::Placing | Phase::Placed)
+    }
 }

@@ -183,6 +183,12 @@ fn line(name: &str, value: &Value) -> String {
                 number("tables")
             )
         }
+        "files restored" => {
+            format!(
+                "{archive} からファイル {} 件 ({bytes}) を戻しました。残り(データベースか設定)は、まだ戻っていません",
+                number("files")
+            )
+        }
         "damaged" => format!("{archive} は壊れているので、使っていません"),
         "not restored" => format!("サーバには戻していません: {}", shown(reason)),
         outcome => format!("{name}: {}: {}", trouble(outcome), shown(reason)),

@@ -1,25 +1,28 @@
-//! Puts what is staged in its place: the database, the settings, the datasets, the clock's record, the server's id. It needs no
+//! Puts what is staged in its place: the datasets and the clock's record, the settings, the database, the server's id. It needs no
 //! stick, and each step can be done again.
 
 use log::{info, warn};
 
 use super::held::{self, holds};
 use super::settings;
-use super::{Failure, Phase, Place, Record};
+use super::{AGAIN, Failure, Phase, Place, Record};
 use crate::cmd::Env;
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Kind, set_owner_mode};
 use crate::os::postgres::Client;
+use crate::settings::pg_uri::PgUri;
 use crate::snapshot::{client, dump, load};
 use crate::tree::walk::{Step, Walk};
 
-/// Finishes a recovery that was staged, whoever runs it; nothing to do if all is in its place already.
+/// Finishes a recovery that was staged, whoever runs it; nothing to do if all is in its place already. `no_database`: the operator
+/// gives up on the dump, and it ends without.
 ///
 /// # Errors
-/// `NoSource` if none was begun; `Refused` if the server has come to hold data; those of the database; `Io`.
-pub fn apply(env: &Env) -> Result<Record> {
+/// `NoSource` if none was begun; `Refused` if the server has come to hold data, `Failed` if that can't be put in its place which follows
+/// the datasets; `Io`.
+pub fn apply(env: &Env, no_database: bool) -> Result<Record> {
     let none = || Error::NoSource {
         why: "no recovery has been begun on this server".to_owned(),
         next: "plug in a TM-BACKUP stick with a file RESTORE on it",
@@ -35,7 +38,7 @@ pub fn apply(env: &Env) -> Result<Record> {
     let _datasets = [server.lock(Dataset::Master)?, server.lock(Dataset::Docviewer)?];
     record.failed = None;
     place.save(&record)?;
-    let done = put_in_place(env, &server, &place, &mut record);
+    let done = put_in_place(env, &server, &place, &mut record, no_database);
     if let Err(error) = &done {
         record.failed = Some(Failure::of(error));
         if let Err(more) = place.save(&record) {
@@ -45,55 +48,106 @@ pub fn apply(env: &Env) -> Result<Record> {
     done.map(|()| record)
 }
 
-fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record) -> Result<()> {
+fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record, no_database: bool) -> Result<()> {
     let staged = place.staged()?;
     if record.phase == Phase::Staged {
         held::files(server)?;
-        load_database(env, &staged, record)?;
-        record.phase = Phase::Loaded;
+        check_database(env, &staged, no_database)?;
+        record.phase = Phase::Placing;
         place.save(record)?;
     }
-    settings::bring_back(env, &staged)?;
-    for dataset in Dataset::ALL {
-        if let Some(ino) = record.inodes.get(dataset.name()) {
-            put_dataset(server, &staged, dataset, *ino)?;
+    if record.phase == Phase::Placing {
+        for dataset in Dataset::ALL {
+            if let Some(ino) = record.inodes.get(dataset.name()) {
+                put_dataset(server, &staged, dataset, *ino)?;
+            }
         }
+        // A later clock than this is not asked for, an earlier one is not believed.
+        if let Some(taken) = record.taken {
+            server.note_seen(taken)?;
+        }
+        record.phase = Phase::Placed;
+        place.save(record)?;
     }
-    // A later clock than this is not asked for, an earlier one is not believed.
-    if let Some(taken) = record.taken {
-        server.note_seen(taken)?;
+    // Each is tried, whatever became of the other.
+    let settings = settings::bring_back(env, &staged);
+    let database = if no_database {
+        warn!("the database stays as it is: the recovery ends without it, as you asked");
+        Ok(())
+    } else {
+        load_database(env, &staged, record)
+    };
+    for (what, done) in [("the settings", settings), ("the database", database)] {
+        done.map_err(|error| missing(what, error))?;
     }
     if let Some(id) = &record.server {
         server.set_id(id)?;
-        info!("this server is {id} now");
+        info!("this server is {} now", id);
     }
     record.phase = Phase::Applied;
     place.save(record)
 }
 
+/// The datasets are in their places, something else is not.
+fn missing(what: &str, error: Error) -> Error {
+    if matches!(error, Error::Interrupted) {
+        return error;
+    }
+    let said = error.to_string();
+    let (why, next) = said.split_once(" -> ").unwrap_or((&said, ""));
+    let why = why.strip_prefix(held::HOLDS).unwrap_or(why);
+    let why = format!("master and docviewer are in their place, but {what} is still missing: {why} ({next})");
+    Error::Failed { why, next: AGAIN }
+}
+
+/// Refuses a database that holds something, as long as nothing is in its place. One that does not answer keeps the datasets from nobody.
+fn check_database(env: &Env, staged: &Dir, no_database: bool) -> Result<()> {
+    if no_database || dump_in(staged)?.is_none() {
+        return Ok(());
+    }
+    match client::database(&env.settings, None).and_then(|uri| is_empty(&uri).map(|empty| (empty, uri))) {
+        Ok((false, uri)) => Err(holds(&format!("the database {} is not empty", uri.database()))),
+        Ok((true, _)) => Ok(()),
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => {
+            warn!("the datasets come first, the database does not answer: {error}");
+            Ok(())
+        }
+    }
+}
+
+/// At the first start the database may take its time.
+fn is_empty(uri: &PgUri) -> Result<bool> {
+    if std::env::var_os("INVOCATION_ID").is_some() {
+        Client::psql(uri)?.wait()?;
+    }
+    load::is_empty(uri)
+}
+
+const DUMP: &[u8] = b"pg_dump.sql";
+
+/// The directory of the staged dump.
+fn dump_in(staged: &Dir) -> Result<Option<Dir>> {
+    Ok(staged.sub(b"db")?.filter(|db| db.look(DUMP).is_ok_and(|entry| entry.is_some())))
+}
+
 /// Loads the dump, whole or not at all. A run that was cut off after that finds it there.
 fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
-    const NAME: &[u8] = b"pg_dump.sql";
-    let db = staged.sub(b"db")?.filter(|db| db.look(NAME).is_ok_and(|entry| entry.is_some()));
-    let Some(db) = db else {
+    let Some(db) = dump_in(staged)? else {
         warn!("the archive holds no db/pg_dump.sql: the database stays as it is");
         return Ok(());
     };
     let uri = client::database(&env.settings, None)?;
-    // At the first start the database may take its time.
-    if std::env::var_os("INVOCATION_ID").is_some() {
-        Client::psql(&uri)?.wait()?;
-    }
-    let shown = db.shown(NAME);
-    if !load::is_empty(&uri)? {
-        if !load::holds(&uri, db.read(NAME)?.0, &shown)? {
+    let shown = db.shown(DUMP);
+    if !is_empty(&uri)? {
+        if !load::holds(&uri, db.read(DUMP)?.0, &shown)? {
             return Err(holds(&format!("the database {} is not empty", uri.database())));
         }
         info!("database {}: a run that was cut off had loaded it", uri.database());
         record.tables = u64::try_from(load::summary(&uri)?.tables.len()).unwrap_or_default();
         return Ok(());
     }
-    let contents = load::load(&uri, db.read(NAME)?.0, &shown, dump::LIMIT)?;
+    let contents = load::load(&uri, db.read(DUMP)?.0, &shown, dump::LIMIT)?;
     record.tables = u64::try_from(contents.tables.len()).unwrap_or_default();
     info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, contents.rows());
     Ok(())

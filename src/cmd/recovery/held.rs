@@ -59,10 +59,13 @@ pub fn in_dataset(live: &Dir) -> Result<()> {
     Ok(())
 }
 
+/// How that begins which a server that holds data is told.
+pub const HOLDS: &str = "this server holds data already, so nothing was restored: ";
+
 /// What a server that holds data is told.
 pub fn holds(what: &str) -> Error {
     Error::Refused {
-        why: format!("this server holds data already, so nothing was restored: {what}"),
+        why: format!("{HOLDS}{what}"),
         next: "remove the file RESTORE from the stick; to look into the backup, use \"toolmaster restore\"".to_owned(),
     }
 }

@@ -30,7 +30,7 @@ pub enum Visit {
     Recovery(Record),
 }
 
-/// Opens the stick, and recovers the server from it if the operator consents to that on it.
+/// Opens the stick, and recovers the server from it if the operator consents to that.
 ///
 /// # Errors
 /// Those of [`open_stick`]. Else the server is as it was, or the next visit goes on.
@@ -39,8 +39,18 @@ pub fn visit(device: Option<&Path>, env: &Env, server: &Server, dry_run: bool, r
         return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
     }
     let stick = open_stick(device, Role::Backup, env, report)?;
-    if !consent::on(stick.root())?.is_empty() || is_to_be_ended(server, &stick)? {
+    if is_consented(env, server, &stick)? || is_to_be_ended(server, &stick)? {
         return recover(env, server, stick, dry_run, report).map(Visit::Recovery);
+    }
+    if let Some(record) = super::half_done(server)?.filter(Record::has_files_in_place) {
+        stick.release()?;
+        return Err(Error::Refused {
+            why: format!(
+                "the recovery from {} is half done, and a backup would be of half a server",
+                Shown(record.archive.as_bytes())
+            ),
+            next: "finish it first: sudo toolmaster recover".to_owned(),
+        });
     }
     if !dry_run {
         tidy(server)?;
@@ -76,11 +86,34 @@ fn unsigned(device: Option<&Path>, env: &Env, server: &Server, report: &mut Repo
     }
     let stick = prove_unsigned(device, env, report)?;
     let is_its = begun.is_some_and(|uuid| *uuid == *stick.superblock().uuid);
-    if consent::on(stick.root())?.is_empty() || !(empty || is_its) {
+    let consented = consent::is_on_boot() || !consent::on(stick.root())?.is_empty();
+    if !consented || !(empty || is_its) {
         stick.release()?;
         return Ok(None);
     }
     Ok(Some(stick))
+}
+
+/// Whether the operator wants the server recovered from this stick. A file on the boot partition, which nobody sees, is followed only on
+/// a server that holds nothing: left there by chance it keeps no backup back.
+fn is_consented(env: &Env, server: &Server, stick: &Stick) -> Result<bool> {
+    if !consent::on(stick.root())?.is_empty() {
+        return Ok(true);
+    }
+    if !consent::is_on_boot() {
+        return Ok(false);
+    }
+    if super::under_way(server)?.is_some_and(|(_, record)| *record.uuid == *stick.superblock().uuid) {
+        return Ok(true);
+    }
+    match held::check(server, env) {
+        Ok(()) => Ok(true),
+        Err(Error::Refused { why, .. }) => {
+            warn!("the file RESTORE on the boot partition is not followed: {why}");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a run was cut off between taking the consent back and the end.
@@ -109,7 +142,7 @@ fn recover(env: &Env, server: &Server, stick: Stick, dry_run: bool, report: &mut
         return Err(error);
     }
     let done = bring(env, server, &stick);
-    tell(report, &done);
+    tell(report, &done, server, &stick);
     end(env, server, stick, report, done)
 }
 
@@ -128,12 +161,12 @@ fn bring(env: &Env, server: &Server, stick: &Stick) -> Result<Record> {
         Some((_, record)) if record.phase != Phase::Staged && record.uuid == uuid => {
             info!("going on with the recovery from {}", Shown(record.archive.as_bytes()));
         }
-        Some((_, Record { phase: Phase::Loaded, uuid, archive, .. })) => {
+        Some((_, record)) if record.has_files_in_place() => {
             return Err(Error::Refused {
                 why: format!(
                     "a recovery from another stick ({}, {}) is half done",
-                    Shown(uuid.as_bytes()),
-                    Shown(archive.as_bytes())
+                    Shown(record.uuid.as_bytes()),
+                    Shown(record.archive.as_bytes())
                 ),
                 next: "plug that one in again, or finish it without: sudo toolmaster recover".to_owned(),
             });
@@ -144,7 +177,7 @@ fn bring(env: &Env, server: &Server, stick: &Stick) -> Result<Record> {
         }
     }
     drop(lock);
-    let record = if systemd::is_unit() { apply_in_unit(server)? } else { apply(env)? };
+    let record = if systemd::is_unit() { apply_in_unit(server)? } else { apply(env, false)? };
     if record.uuid == uuid {
         return Ok(record);
     }
@@ -174,7 +207,7 @@ fn apply_in_unit(server: &Server) -> Result<Record> {
 }
 
 /// For the run's record and the stick's receipt.
-fn tell(report: &mut Report, done: &Result<Record>) {
+fn tell(report: &mut Report, done: &Result<Record>, server: &Server, stick: &Stick) {
     match done {
         Ok(record) => {
             report.bytes = record.bytes;
@@ -191,7 +224,14 @@ fn tell(report: &mut Report, done: &Result<Record>) {
             let told = json!({"outcome": "not restored", "reason": error.to_string()});
             report.datasets.insert("archive".to_owned(), told);
         }
-        Err(_) => {}
+        Err(_) => {
+            let half = super::half_done(server).ok().flatten();
+            let is_its = |record: &Record| record.phase == Phase::Placed && *record.uuid == *stick.superblock().uuid;
+            if let Some(record) = half.filter(is_its) {
+                let told = json!({"outcome": "files restored", "name": record.archive, "files": record.files, "bytes": record.bytes});
+                report.datasets.insert("archive".to_owned(), told);
+            }
+        }
     }
 }
 
@@ -229,6 +269,7 @@ fn end(env: &Env, server: &Server, stick: Stick, report: &Report, done: Result<R
         }
     };
     taken_back.and(ended)?;
+    consent::take_back_on_boot();
     let _lock = super::lock(server)?;
     if let Some(place) = Place::find(server)? {
         place.end()?;

@@ -125,8 +125,15 @@ fn age(seconds: i64) -> String {
 }
 
 fn data(facts: &Facts<'_>, server: &Server) -> Result<Found> {
-    if recovery::is_half_done(server)? {
-        return Ok(bad("サーバー交換が途中です", "その TM-BACKUP を挿すか、sudo toolmaster recover"));
+    if let Some(record) = recovery::half_done(server)? {
+        let next = "その TM-BACKUP を挿すか、sudo toolmaster recover";
+        return Ok(match record.has_files_in_place() {
+            true => bad(
+                "サーバー交換が途中です。データベースか設定が、まだ戻っていません",
+                format!("原因(journalctl -t tool-recover)を直し、{next}"),
+            ),
+            false => bad("サーバー交換が途中です", next),
+        });
     }
     let mut empty = Vec::new();
     for dataset in Dataset::ALL {
