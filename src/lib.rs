@@ -161,7 +161,7 @@ fn run(command: &Command) -> u8 {
         Command::DistSync(args) => ("tool-dist-sync", Some("usb_dist_sync.log").filter(|_| !args.dry_run)),
         Command::Backup(args) => ("tool-backup-export", Some("usb_backup.log").filter(|_| !args.dry_run)),
         Command::Snapshot(args) => ("tool-snapshot", Some("snapshot.log").filter(|_| !args.dry_run)),
-        Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.check)),
+        Command::Restore(args) => ("toolmaster", Some("snapshot.log").filter(|_| !args.looks_only())),
         Command::Recover(_) => ("tool-recover", Some("usb_backup.log")),
         Command::Stick(_)
         | Command::Clock(_)

@@ -246,7 +246,7 @@ fn restore_from_a_snapshot_a_file_and_a_directory() {
         "--only",
         "nothing",
     ])
-    .fails(2);
+    .fails(3);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `restore`: a backup or a snapshot comes back, verified while it is extracted (SPEC 7).
 
+mod list;
 mod target;
 
 use std::fs::File;
@@ -17,7 +18,7 @@ use crate::os::dir::Dir;
 use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
-use crate::snapshot::archive::{self, Checked, Source};
+use crate::snapshot::archive::{self, Checked, Pattern, Source};
 use crate::snapshot::{dump, load, shelf};
 use crate::stick::role::Role;
 use crate::text::{Bytes, Shown};
@@ -32,7 +33,7 @@ pub struct Args {
     /// an archive file; together with --device its name on the stick
     #[argh(option)]
     archive: Option<PathBuf>,
-    /// a snapshot's directory
+    /// a snapshot's directory, or its name in the list
     #[argh(option)]
     snapshot: Option<PathBuf>,
     /// the new or empty directory that gets the files
@@ -41,12 +42,28 @@ pub struct Args {
     /// load the dump into this empty database, postgresql://user:password@host:port/name
     #[argh(option)]
     pg_uri: Option<String>,
-    /// only this file, or this directory with all in it, such as master
+    /// only this file or directory with all in it; or a pattern with * and ?, such as '*.pdf'
     #[argh(option)]
     only: Option<String>,
+    /// with --list: show the files that this path or pattern takes
+    #[argh(positional)]
+    files: Option<String>,
+    /// say which snapshots there are on this server, with --device which archives on the stick, and what is in them
+    #[argh(switch)]
+    list: bool,
+    /// print the list as JSON
+    #[argh(switch)]
+    json: bool,
     /// read and verify everything, write nothing
     #[argh(switch)]
-    pub check: bool,
+    check: bool,
+}
+
+impl Args {
+    /// Whether it only looks: then nothing is logged in files.
+    pub fn looks_only(&self) -> bool {
+        self.check || self.list
+    }
 }
 
 /// Carries it out.
@@ -55,6 +72,13 @@ pub struct Args {
 /// SPEC 3; nothing in the destination looks restored then.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
     let mut report = Report::new("restore");
+    match (args.list, args.files.is_some() || args.json) {
+        (true, _) => return list::list(args, env, &mut report),
+        (false, true) => {
+            return Err(Error::Usage("a file's name and --json go with --list; to restore a file: --only".to_owned()));
+        }
+        (false, false) => {}
+    }
     let result = restore(args, env, &mut report);
     if !args.check {
         report.end(env, result.as_ref().err());
@@ -66,6 +90,9 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     let (files, content) = (checked.files, Bytes(checked.content));
     match &args.dest {
         Some(dest) => info!("restore completed dest={} files={files} ({content})", dest.display()),
+        None if checked.manifest.is_none() => {
+            info!("restore check completed files={files} ({content}): all of it can be read")
+        }
         None => info!("restore check completed files={files} ({content}): all of it is sound"),
     }
     Ok(())
@@ -130,7 +157,7 @@ fn bring(
             let file = File::open(archive).map_err(|error| Error::io("open", archive, error))?;
             read(args, Once::new(file), archive, checksum_beside(archive)?, into)?
         }
-        From::Snapshot(snapshot) => from_snapshot(args, snapshot, into)?,
+        From::Snapshot(snapshot) => from_snapshot(args, &named(snapshot, env), into)?,
     };
     if let Some(target) = target {
         target.unfinished.sync_all()?;
@@ -150,8 +177,8 @@ fn read(
 ) -> Result<Checked> {
     let shown = Shown(shown.as_os_str().as_encoded_bytes()).to_string();
     let mut progress = Progress::new(shown.clone(), 0, 0);
-    let only = args.only.as_deref().map(|only| only.trim_matches('/').as_bytes());
-    archive::read(input, Source { shown: &shown, sha256, target: into, only }, &mut progress)
+    let only = args.only.as_deref().map(Pattern::new);
+    archive::read(input, Source { shown: &shown, sha256, target: into, only: only.as_ref() }, &mut progress)
 }
 
 /// What the file beside an archive says of it, wherever the archive lies.
@@ -207,6 +234,13 @@ fn take_over(owner: &str, uuid: &str, env: &Env) -> Result<()> {
         info!("the stick was another server's ({}): from now on it takes this one's backups", Shown(owner.as_bytes()));
     }
     Ok(())
+}
+
+/// A bare name is one of this server's snapshots, as the list has it.
+fn named(snapshot: &Path, env: &Env) -> PathBuf {
+    let ours = env.settings.snapshot_root.join(snapshot);
+    let is_name = snapshot.parent() == Some(Path::new("")) && !snapshot.exists() && ours.is_dir();
+    if is_name { ours } else { snapshot.to_owned() }
 }
 
 /// A snapshot takes the same way as an archive of it, without lying anywhere in between: one piece of code proves both.

@@ -16,6 +16,7 @@ pub mod led;
 pub mod lock;
 pub mod mount;
 pub mod open_files;
+pub mod output;
 pub mod postgres;
 pub mod process;
 pub mod progress;

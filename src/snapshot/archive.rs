@@ -28,16 +28,22 @@
 
 mod compress;
 mod extract;
+mod failing;
 mod frames;
 mod guard;
 mod header;
+mod list;
 mod members;
+mod pattern;
 mod proof;
 mod read;
+mod root;
 mod split;
 mod unframe;
 mod write;
 
+pub use list::{Seen, list};
+pub use pattern::Pattern;
 pub use read::{Checked, Source, read};
 pub use write::{Written, estimate, write};
 

@@ -3,8 +3,10 @@
 //! A crate of its own, since both are generic: such code is compiled where it is used, by that crate's options, and toolmaster is compiled
 //! to be small (docs/dependencies.md has the figures).
 
+use std::fmt;
 use std::io::{self, Read};
 
+use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use structured_zstd::encoding::{CompressionLevel, CompressionParameters, FrameCompressor};
 
@@ -32,6 +34,33 @@ impl Encoder {
     }
 }
 
+/// Why a frame is not decoded.
+#[derive(Debug)]
+pub enum Fault {
+    /// It may be sound, but asks for so large a window, bytes.
+    Window(u64),
+    /// What is wrong with it, in words.
+    Damaged(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Window(bytes) => write!(f, "it asks for a window of {} MiB", bytes >> 20),
+            Fault::Damaged(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<FrameDecoderError> for Fault {
+    fn from(error: FrameDecoderError) -> Fault {
+        match error {
+            FrameDecoderError::WindowSizeTooBig { requested, .. } => Fault::Window(requested),
+            error => Fault::Damaged(error.to_string()),
+        }
+    }
+}
+
 /// Decodes frames. It is kept for the next frame, with its tables.
 pub struct Decoder(FrameDecoder);
 
@@ -46,18 +75,18 @@ impl Decoder {
     /// Decodes a whole frame to `content`; how many bytes it has.
     ///
     /// # Errors
-    /// What is wrong, in words, among it that `content` is too small. What it holds then is not said; [`Decoder::frame`] tells.
-    pub fn whole(&mut self, frame: &[u8], content: &mut [u8]) -> Result<usize, String> {
-        let count = self.0.decode_all(frame, content).map_err(|error| error.to_string())?;
+    /// What is wrong, among it that `content` is too small. What it holds then is not said; [`Decoder::frame`] tells.
+    pub fn whole(&mut self, frame: &[u8], content: &mut [u8]) -> Result<usize, Fault> {
+        let count = self.0.decode_all(frame, content)?;
         check(&self.0, count as u64).map(|()| count)
     }
 
     /// Begins the frame that `input` gives next.
     ///
     /// # Errors
-    /// Why it is none, in words; an error of the input among them.
-    pub fn frame<'a>(&'a mut self, input: &'a mut dyn Read) -> Result<Frame<'a>, String> {
-        StreamingDecoder::new_with_decoder(input, &mut self.0).map(Frame).map_err(|error| error.to_string())
+    /// Why it is none; an error of the input among it.
+    pub fn frame<'a>(&'a mut self, input: &'a mut dyn Read) -> Result<Frame<'a>, Fault> {
+        StreamingDecoder::new_with_decoder(input, &mut self.0).map(Frame).map_err(Fault::from)
     }
 }
 
@@ -74,23 +103,20 @@ impl Frame<'_> {
     /// After its end: that it had as many bytes as it says, of which `count` were read, and its checksum.
     ///
     /// # Errors
-    /// What is wrong, in words.
-    pub fn check(self, count: u64) -> Result<(), String> {
+    /// What is wrong.
+    pub fn check(self, count: u64) -> Result<(), Fault> {
         check(self.0.into_frame_decoder(), count)
     }
 }
 
-fn check(decoder: &FrameDecoder, count: u64) -> Result<(), String> {
-    if count == 0 {
-        return Err("it is empty".to_owned());
-    }
+fn check(decoder: &FrameDecoder, count: u64) -> Result<(), Fault> {
     // RFC 8878 3.1.1.1.4: zero where the size is not given.
     if decoder.content_size() != 0 && decoder.content_size() != count {
-        return Err(format!("it has {count} bytes instead of {}", decoder.content_size()));
+        return Err(Fault::Damaged(format!("it has {count} bytes instead of {}", decoder.content_size())));
     }
     match decoder.get_checksum_from_data() {
         Some(checksum) if decoder.get_calculated_checksum() != Some(checksum) => {
-            Err("its checksum is wrong".to_owned())
+            Err(Fault::Damaged("its checksum is wrong".to_owned()))
         }
         _ => Ok(()),
     }

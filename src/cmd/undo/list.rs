@@ -1,6 +1,5 @@
 //! `undo list` and `undo show`: looking at what is kept. Changes nothing.
 
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,34 +8,14 @@ use super::super::Env;
 use super::all;
 use crate::dataset::server::Server;
 use crate::dataset::undo::{Place, Side};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::assess::open_on_stick;
 use crate::exchange::overlay::{self, Fate};
 use crate::exchange::put_back_stick as stick;
 use crate::os::dir::Dir;
+use crate::os::output::Lines;
 use crate::text::Shown;
 use crate::tree::same::Limits;
-
-/// Lines on standard output. A reader that has seen enough (`| head`) is no failure.
-struct Lines(BufWriter<std::io::StdoutLock<'static>>);
-
-impl Lines {
-    fn start() -> Lines {
-        Lines(BufWriter::new(std::io::stdout().lock()))
-    }
-
-    fn line(&mut self, line: &str) -> Result<()> {
-        writeln!(self.0, "{line}").map_err(|error| Error::io("write to", Path::new("standard output"), error))
-    }
-
-    fn end(mut self, result: Result<()>) -> Result<()> {
-        let flushed = self.0.flush().map_err(|error| Error::io("write to", Path::new("standard output"), error));
-        match result.and(flushed) {
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => result,
-        }
-    }
-}
 
 /// Lists everything that is kept, the newest first.
 pub fn list(env: &Env, as_json: bool) -> Result<()> {

@@ -15,6 +15,8 @@ const MAX_EXTENDED: u64 = 64 << 10;
 pub(super) enum Kind {
     File,
     Dir,
+    /// What has no content: it can be left out.
+    Bare(&'static str),
     Other(&'static str),
 }
 
@@ -44,6 +46,11 @@ pub(super) struct Members<R> {
 /// `InvalidData`: what is read is not sound.
 pub(super) fn damage(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+/// `Unsupported`: what is read may be sound, but is not taken.
+pub(super) fn not_taken(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, why.into())
 }
 
 impl<R: BufRead> Members<R> {
@@ -78,6 +85,17 @@ impl<R: BufRead> Members<R> {
                     name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
                     extended.path = Some(name);
                 }
+                // GNU: where a link that follows leads; the archive's own label.
+                b'K' | b'V' => drop(self.small(raw.size)?),
+                // For all entries that follow: comments, such as `git archive` writes. Names, sizes and times are each entry's own.
+                b'g' => {
+                    let mut global = Extended::default();
+                    let records = self.small(raw.size)?;
+                    global.take(&records).ok_or_else(|| damage("a global header is damaged"))?;
+                    if global != Extended::default() {
+                        return Err(not_taken("it has a global header that changes its entries"));
+                    }
+                }
                 _ => return Ok(Some(self.member(raw, extended))),
             }
         }
@@ -92,13 +110,12 @@ impl<R: BufRead> Members<R> {
             b'0' | b'\0' | b'7' => Kind::File,
             b'5' => Kind::Dir,
             b'1' => Kind::Other("hard link"),
-            b'2' | b'K' => Kind::Other("symbolic link"),
-            b'3' => Kind::Other("character device"),
-            b'4' => Kind::Other("block device"),
-            b'6' => Kind::Other("FIFO"),
+            b'2' => Kind::Bare("symbolic link"),
+            b'3' => Kind::Bare("character device"),
+            b'4' => Kind::Bare("block device"),
+            b'6' => Kind::Bare("FIFO"),
             b'S' => Kind::Other("file with holes"),
-            b'g' => Kind::Other("global header"),
-            _ => Kind::Other("entry of unknown kind"),
+            _ => Kind::Other("member of unknown kind"),
         };
         let size = extended.size.unwrap_or(raw.size);
         self.rest = size;

@@ -2,18 +2,21 @@
 
 use std::io::{self, BufRead, Read};
 
+use log::warn;
 use sha2::{Digest, Sha256};
 
 use super::MANIFEST;
 use super::extract::{Extract, Put};
-use super::members::{Kind, Member, Members, check_path, damage};
+use super::failing::{Failing, refused};
+use super::members::{Kind, Member, Members, damage, not_taken};
+use super::pattern::Pattern;
 use super::proof::Roll;
+use super::root::Root;
 use super::unframe::Unframed;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::os::progress::Progress;
 use crate::os::signal;
-use crate::snapshot::generation::PARTS;
 use crate::text::{Shown, hex};
 use crate::tree::manifest::{self, Header, Listed, path_order};
 
@@ -26,8 +29,8 @@ pub struct Source<'a> {
     pub sha256: Option<[u8; 32]>,
     /// An empty directory that gets what lies below the archive's root; none to read without writing anything.
     pub target: Option<&'a Dir>,
-    /// Only this file, or this directory with all in it, is written (a path below the root). All is read and proved.
-    pub only: Option<&'a [u8]>,
+    /// Only what it takes is written. All is read and proved.
+    pub only: Option<&'a Pattern>,
 }
 
 /// An archive that was read to its end.
@@ -65,7 +68,7 @@ pub fn read(input: impl Read + Send + 'static, source: Source<'_>, progress: &mu
         source,
         members: Members::new(unframed),
         extract: source.target.map(Extract::new),
-        root: None,
+        root: Root::default(),
         last: Vec::new(),
         promised: None,
         found: Roll::default(),
@@ -86,8 +89,7 @@ struct Reader<'a> {
     source: Source<'a>,
     members: Members<Unframed>,
     extract: Option<Extract<'a>>,
-    /// The directory that all lies in; empty if there is none.
-    root: Option<Vec<u8>>,
+    root: Root,
     /// Path of the last entry, below the root.
     last: Vec<u8>,
     /// From the manifest, its first line and a digest over the others.
@@ -100,10 +102,20 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn member(&mut self, member: &Member) -> Result<()> {
-        let path = self.path(member).map_err(|error| self.bad(error))?;
-        if let Kind::Other(what) = member.kind {
-            let why = format!("{} is a {what}: an archive has only files and directories", Shown(&path));
-            return Err(self.bad(damage(why)));
+        if let (Kind::Other(what), None) = (member.kind, &self.promised) {
+            return Err(self.bad(not_taken(format!("{} is a {what}", Shown(&member.path)))));
+        }
+        let path = self.root.below(member).map_err(|error| self.bad(error))?;
+        match member.kind {
+            Kind::Bare(what) if self.promised.is_none() => {
+                warn!("left out of {}: {} is a {what}", self.source.shown, Shown(&path));
+                return Ok(());
+            }
+            Kind::Bare(what) | Kind::Other(what) => {
+                let why = format!("{} is a {what}: an archive has only files and directories", Shown(&path));
+                return Err(self.bad(damage(why)));
+            }
+            Kind::File | Kind::Dir => {}
         }
         let in_order = path == MANIFEST || self.last == MANIFEST || path_order(&self.last, &path).is_lt();
         if self.promised.is_some() && !in_order {
@@ -117,35 +129,6 @@ impl Reader<'_> {
         }
     }
 
-    /// The path below the root, which the first entry shows: a snapshot's directory, or none where an archive was made
-    /// from inside it.
-    fn path(&mut self, member: &Member) -> io::Result<Vec<u8>> {
-        let mut path = member.path.as_slice();
-        while let Some(rest) = path.strip_prefix(b"./") {
-            path = rest;
-        }
-        let path = if path == b"." { b"" } else { path.strip_suffix(b"/").unwrap_or(path) };
-        if path.is_empty() {
-            if member.kind != Kind::Dir || member.path.is_empty() {
-                return Err(damage("an entry has no name"));
-            }
-            self.root.get_or_insert_default();
-            return Ok(Vec::new());
-        }
-        check_path(path)?;
-        let first = path.split(|byte| *byte == b'/').next().unwrap_or_default();
-        let inside = first == MANIFEST || PARTS.iter().any(|part| part.as_bytes() == first);
-        let root = self.root.get_or_insert_with(|| if inside { Vec::new() } else { first.to_vec() });
-        if root.is_empty() {
-            Ok(path.to_vec())
-        } else if path == root.as_slice() && member.kind == Kind::Dir {
-            Ok(Vec::new())
-        } else {
-            let below = path.strip_prefix(root.as_slice()).and_then(|rest| rest.strip_prefix(b"/"));
-            below.map(<[u8]>::to_vec).ok_or_else(|| damage(format!("{} lies outside of {}", Shown(path), Shown(root))))
-        }
-    }
-
     fn directory(&mut self, member: &Member) -> Result<()> {
         let wanted = !self.last.is_empty() && self.wanted();
         match &mut self.extract {
@@ -155,10 +138,7 @@ impl Reader<'_> {
     }
 
     fn wanted(&self) -> bool {
-        self.source.only.is_none_or(|only| {
-            only.is_empty()
-                || self.last.strip_prefix(only).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        self.source.only.is_none_or(|only| only.is_all() || only.takes(&self.last))
     }
 
     fn manifest(&mut self, member: &Member) -> Result<()> {
@@ -256,6 +236,9 @@ impl Reader<'_> {
         let fail = Failing { shown, last: self.last.clone() };
         let ours = self.promised.is_some();
         let unframed = self.members.end(ours).map_err(|error| fail.error(error))?;
+        if ours && unframed.has_empty_frames() {
+            return Err(fail.error(damage("a zstd frame without content is in it")));
+        }
         let total = unframed.total().ok_or_else(|| fail.error(damage("it could not be read to its end")))?;
         if self.source.sha256.is_some_and(|sha256| sha256 != total.sha256) {
             return Err(refused(format!("{shown} is not what was written: its SHA-256 is {}", hex(&total.sha256))));
@@ -264,9 +247,9 @@ impl Reader<'_> {
             extract.finish()?;
         }
         if let Some(only) = self.source.only.filter(|_| self.source.target.is_some() && self.written == 0) {
-            return Err(Error::Refused {
-                why: format!("there is no file {} in {shown}", Shown(only)),
-                next: "write the path as it stands in the archive, such as master/tools.csv".to_owned(),
+            return Err(Error::NoSource {
+                why: format!("there is no file {} in {shown}", Shown(only.text().as_bytes())),
+                next: "look for it with a part of its name: toolmaster restore --list '*NAME*'",
             });
         }
         let (files, content) = (self.found.files, self.found.bytes);
@@ -295,27 +278,6 @@ impl Reader<'_> {
         }
         self.bad(error)
     }
-}
-
-/// Where reading had come to.
-struct Failing<'a> {
-    shown: &'a str,
-    last: Vec<u8>,
-}
-
-impl Failing<'_> {
-    fn error(&self, source: io::Error) -> Error {
-        if source.kind() != io::ErrorKind::InvalidData {
-            return Error::Unreadable { path: self.shown.to_owned(), source };
-        }
-        let place =
-            if self.last.is_empty() { "at its beginning".into() } else { format!("after {}", Shown(&self.last)) };
-        refused(format!("{} is damaged {place}: {source}", self.shown))
-    }
-}
-
-fn refused(why: String) -> Error {
-    Error::Refused { why, next: "use another archive; `toolmaster restore --check` tells which are sound".to_owned() }
 }
 
 /// A content on its way: hashed, and written where it is wanted.

@@ -15,6 +15,8 @@ pub(super) enum Next {
     Whole,
     /// The beginning of something else.
     Begun,
+    /// A frame that is to be passed over, and was (RFC 8878 3.1.2). `pzstd` writes one before each of its frames.
+    Skippable,
     End,
 }
 
@@ -27,13 +29,27 @@ pub(super) fn next(input: &mut impl BufRead, frame: &mut Vec<u8>) -> io::Result<
     if input.fill_buf()?.is_empty() {
         return Ok(Next::End);
     }
+    if skippable(input, frame)? {
+        frame.clear();
+        return Ok(Next::Skippable);
+    }
     Ok(if header(input, frame)? && blocks(input, frame)? { Next::Whole } else { Next::Begun })
+}
+
+/// Passes over a skippable frame: magic number, size, and what nobody reads.
+fn skippable(input: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
+    let Some(&[0x50..=0x5f, 0x2a, 0x4d, 0x18]) = take(input, frame, 4)? else { return Ok(false) };
+    let Some(size) = take(input, frame, 4)?.map(number) else { return Ok(false) };
+    Ok(io::copy(&mut input.take(size), &mut io::sink())? == size)
 }
 
 /// Magic number, descriptor, window, dictionary and size of the content.
 fn header(input: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
     const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-    let Some(&[a, b, c, d, descriptor]) = take(input, frame, 5)? else { return Ok(false) };
+    if take(input, frame, 1)?.is_none() {
+        return Ok(false);
+    }
+    let &[a, b, c, d, descriptor] = frame.as_slice() else { return Ok(false) };
     let single = descriptor >> 5 & 1;
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let size = [single, 2, 4, 8][usize::from(descriptor >> 6)];
@@ -83,18 +99,20 @@ mod tests {
         let repeated = b"\x28\xb5\x2f\xfd\x24\x40\x03\x02\x00z\x01\x02\x03\x04";
         let large = b"\x28\xb5\x2f\xfd\xa0\x01\x00\x40\x00";
         let sizeless = b"\x28\xb5\x2f\xfd\x00\x58";
-        let skipped = b"\x50\x2a\x4d\x18\x00\x00\x00\x00";
+        let skipped = b"\x50\x2a\x4d\x18\x03\x00\x00\x00ab";
         let mut frame = Vec::new();
         for odd in [&large[..], sizeless, skipped, b"x", &stored[..10], &repeated[..13]] {
-            let file = [stored, repeated, odd].concat();
+            let file = [b"\x5f\x2a\x4d\x18\x03\x00\x00\x00abc", stored, repeated, odd].concat();
             let mut input = file.as_slice();
+            assert_eq!((next(&mut input, &mut frame).unwrap(), frame.len()), (Next::Skippable, 0));
             for whole in [stored, repeated] {
                 assert_eq!(next(&mut input, &mut frame).unwrap(), Next::Whole);
                 assert_eq!(frame, whole);
             }
             // What was read is there, and what was not read is still to come.
             assert_eq!(next(&mut input, &mut frame).unwrap(), Next::Begun);
-            assert_eq!([&frame, input].concat(), odd);
+            let given = [&frame, input].concat();
+            assert!(given == odd || (odd == skipped && given == skipped[..8]), "{given:?}");
         }
         assert_eq!(next(&mut [].as_slice(), &mut frame).unwrap(), Next::End);
     }

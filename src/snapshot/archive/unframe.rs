@@ -7,18 +7,20 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use codec::{Decoder, Frame};
+use codec::{Decoder, Fault, Frame};
 use sha2::{Digest, Sha256};
 
 use super::guard::{Pending, Work, Workers, guarded};
-use super::members::damage;
+use super::members::{damage, not_taken};
 use super::split::{self, Next};
 use super::{BUFFER, Piece};
 use crate::os::thread;
 
-/// The largest window that a frame may ask for, bytes, since it is memory that the decoder takes: twice what `tar --zstd`
-/// and `zstd` up to -19 use.
-const MAX_WINDOW: u64 = 16 << 20;
+/// The largest window that a frame may ask for, bytes, since it is memory that the decoder takes: what `zstd` itself takes without
+/// being asked to take more (`zstd --ultra -22`, `--long`).
+const MAX_WINDOW: u64 = 128 << 20;
+/// The same for a frame as they are written here, of which several are decoded at once.
+const MAX_WINDOW_OF_WHOLE: u64 = 16 << 20;
 /// Frames that wait between the threads; one more is at either end.
 const AHEAD: usize = 1;
 
@@ -73,6 +75,8 @@ pub(super) struct Unframed {
     /// What is being read, and how far it has been.
     piece: Option<Piece>,
     at: usize,
+    /// Frames without content: other programs write some.
+    empty: u64,
     /// Pieces that have been read.
     spare: Spare,
     done: Done,
@@ -117,7 +121,12 @@ impl Unframed {
             Ok(())
         };
         thread::start(Some("unzstd"), Box::new(task))?;
-        Ok(Unframed { items: Some(items), piece: None, at: 0, spare, done })
+        Ok(Unframed { items: Some(items), piece: None, at: 0, empty: 0, spare, done })
+    }
+
+    /// Whether frames without content were met: none of ours is.
+    pub(super) fn has_empty_frames(&self) -> bool {
+        self.empty > 0
     }
 
     /// After the end has been read: size and SHA-256 of the input.
@@ -147,6 +156,7 @@ impl BufRead for Unframed {
                 if let Some(fault) = piece.fault.take() {
                     return Err(fault);
                 }
+                self.empty += u64::from(piece.used == 0);
                 self.spare.put(piece);
             }
             let Some(items) = &self.items else { return Ok(&[]) };
@@ -227,8 +237,9 @@ impl<R: Read> Read for Keeping<R> {
     }
 }
 
-fn in_frame(number: u64, why: &str) -> io::Error {
-    damage(format!("zstd frame {number}: {why}"))
+fn in_frame(number: u64, fault: &Fault) -> io::Error {
+    let why = format!("zstd frame {number}: {fault}");
+    if matches!(fault, Fault::Window(_)) { not_taken(why) } else { damage(why) }
 }
 
 fn gave_up() -> io::Error {
@@ -245,8 +256,9 @@ fn decode(input: impl Read, spares: &Spare, send: &SyncSender<io::Result<Item>>)
         let is_heard = match split::next(&mut input, &mut piece.frame)? {
             Next::End => break,
             Next::Whole => send.send(Ok(Item::Frame(workers.give(piece)?))).is_ok(),
+            Next::Skippable => send.send(Ok(Item::Decoded(piece))).is_ok(),
             Next::Begun => begun(piece, &mut input, spares, send)
-                .map_err(|why| input.get_mut().error.take().unwrap_or_else(|| in_frame(number, &why)))?,
+                .map_err(|fault| input.get_mut().error.take().unwrap_or_else(|| in_frame(number, &fault)))?,
         };
         if !is_heard {
             break;
@@ -257,17 +269,17 @@ fn decode(input: impl Read, spares: &Spare, send: &SyncSender<io::Result<Item>>)
 
 /// What decodes whole frames on a thread of its own.
 fn decompressor() -> Work<Piece> {
-    let mut decoder = Decoder::new(MAX_WINDOW);
+    let mut decoder = Decoder::new(MAX_WINDOW_OF_WHOLE);
     Box::new(move |mut piece: Piece| {
         let frame = std::mem::take(&mut piece.frame);
         let result = whole(&mut decoder, &frame, &mut piece);
-        piece.fault = result.err().map(|why| in_frame(piece.number, &why));
+        piece.fault = result.err().map(|fault| in_frame(piece.number, &fault));
         piece.frame = frame;
         piece
     })
 }
 
-fn whole(decoder: &mut Decoder, mut frame: &[u8], piece: &mut Piece) -> Result<(), String> {
+fn whole(decoder: &mut Decoder, mut frame: &[u8], piece: &mut Piece) -> Result<(), Fault> {
     if let Ok(count) = decoder.whole(frame, &mut piece.bytes) {
         piece.used = count;
         return Ok(());
@@ -277,8 +289,12 @@ fn whole(decoder: &mut Decoder, mut frame: &[u8], piece: &mut Piece) -> Result<(
     let mut content = decoder.frame(&mut frame)?;
     fill(&mut content, piece)?;
     // There may be more than it says.
-    let more = content.read(&mut [0]).map_err(|error| error.to_string())?;
+    let more = content.read(&mut [0]).map_err(broken)?;
     content.check((piece.used + more) as u64)
+}
+
+fn broken(error: io::Error) -> Fault {
+    Fault::Damaged(error.to_string())
 }
 
 /// Where decoded bytes go next; nothing if it is full.
@@ -288,9 +304,9 @@ fn room(piece: &mut Piece) -> &mut [u8] {
 }
 
 /// Decodes until the piece is full, or the frame ends.
-fn fill(content: &mut Frame<'_>, piece: &mut Piece) -> Result<(), String> {
+fn fill(content: &mut Frame<'_>, piece: &mut Piece) -> Result<(), Fault> {
     loop {
-        let count = content.read(room(piece)).map_err(|error| error.to_string())?;
+        let count = content.read(room(piece)).map_err(broken)?;
         piece.used += count;
         if count == 0 {
             return Ok(());
@@ -304,7 +320,7 @@ fn begun(
     input: &mut impl Read,
     spares: &Spare,
     send: &SyncSender<io::Result<Item>>,
-) -> Result<bool, String> {
+) -> Result<bool, Fault> {
     let front = std::mem::take(&mut piece.frame);
     let (mut input, mut decoder) = (front.as_slice().chain(input), Decoder::new(MAX_WINDOW));
     let mut content = decoder.frame(&mut input)?;
@@ -318,6 +334,10 @@ fn begun(
                 return Ok(false);
             }
         } else if filled.is_ok() {
+            if total == 0 {
+                // Told as an empty piece.
+                return content.check(0).map(|()| send.send(Ok(Item::Decoded(piece))).is_ok());
+            }
             break;
         }
         filled?;
