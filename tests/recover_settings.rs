@@ -156,14 +156,10 @@ fn the_identity_goes_from_one_server_to_its_successor() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("identity.json");
     let name = file.to_str().unwrap();
-    for (path, text) in [("/etc/ssh/ssh_host_ed25519_key", "host"), ("/etc/ssh/ssh_host_ed25519_key.pub", "host.pub")] {
-        fs::write(path, text).unwrap();
-    }
-    Tree::at(SSH).file("id_ed25519", "zero", ago(60)).file("id_ed25519.pub", "zero.pub", ago(60)).file(
-        "known_hosts",
-        "k",
-        ago(60),
-    );
+    make_keys();
+    let keys = |path: &str| fs::read_to_string(path).unwrap();
+    let (host, host_pub) = (keys("/etc/ssh/ssh_host_ed25519_key"), keys("/etc/ssh/ssh_host_ed25519_key.pub"));
+    let zero = keys("/run/root/.ssh/id_ed25519");
     let run = old.call(&["export-identity", name]).finish();
     run.ended(0);
     assert!(run.stderr.contains("enroll-key") && mode(&file) == 0o600, "{run}");
@@ -181,10 +177,10 @@ fn the_identity_goes_from_one_server_to_its_successor() {
     let key = new.server.path(".toolmaster/enroll-key");
     assert_eq!((fs::read(&key).unwrap(), mode(&key)), (vec![7; 32], 0o600));
     for (path, text, bits) in [
-        ("/etc/ssh/ssh_host_ed25519_key", "host", 0o600),
-        ("/etc/ssh/ssh_host_ed25519_key.pub", "host.pub", 0o644),
+        ("/etc/ssh/ssh_host_ed25519_key", &*host, 0o600),
+        ("/etc/ssh/ssh_host_ed25519_key.pub", &host_pub, 0o644),
         ("/etc/ssh/ssh_host_ed25519_key.before-import", "new host", 0o644),
-        ("/run/root/.ssh/id_ed25519", "zero", 0o600),
+        ("/run/root/.ssh/id_ed25519", &zero, 0o600),
         ("/run/root/.ssh/known_hosts", "k", 0o644),
     ] {
         assert_eq!((fs::read_to_string(path).unwrap(), mode(path)), (text.to_owned(), bits), "{path}");
@@ -201,10 +197,98 @@ fn the_identity_goes_from_one_server_to_its_successor() {
     let before = other.server.tree().snapshot();
     other.call(&["import-identity", name]).fails(2);
     assert!(!other.server.tree().has(".toolmaster/enroll-key"), "{before}");
-    for wrong in ["", "{}", &text[..text.len() / 2], &text.replace("identity 1", "identity 2")] {
+    for wrong in ["", "{}", &text[..text.len() / 2], &text.replace("identity 2", "identity 3")] {
         fs::write(dir.path().join("wrong"), wrong).unwrap();
         fresh().call(&["import-identity", dir.path().join("wrong").to_str().unwrap()]).fails(2);
     }
+}
+
+/// A server's keys for ssh, and one of root's with a passphrase.
+fn make_keys() {
+    for (kind, path, phrase) in [
+        ("ed25519", "/etc/ssh/ssh_host_ed25519_key", ""),
+        ("ecdsa", "/etc/ssh/ssh_host_ecdsa_key", ""),
+        ("ed25519", "/run/root/.ssh/id_ed25519", "secret"),
+    ] {
+        fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+        tool("ssh-keygen", &["-q", "-t", kind, "-N", phrase, "-f", path]);
+    }
+    Tree::at(SSH).file("known_hosts", "k", ago(60));
+}
+
+/// Whatever letter of the file is another: all of it is taken or nothing.
+#[test]
+fn a_damaged_identity_changes_nothing() {
+    let one = machine();
+    let dir = tempfile::tempdir().unwrap();
+    make_keys();
+    let old = with_settings();
+    let file = dir.path().join("safe");
+    old.call(&["export-identity", file.to_str().unwrap()]).finish().ended(0);
+    let text = fs::read_to_string(&file).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let with = |key: &str, value: &str| {
+        let mut json = json.clone();
+        json["keys"][key] = value.into();
+        json
+    };
+    let first = |mut json: serde_json::Value| {
+        json["format"] = "toolmaster identity 1".into();
+        json.as_object_mut().unwrap().remove("sha256");
+        json.to_string()
+    };
+    let host = json["keys"]["ssh_host_ed25519_key"].as_str().unwrap();
+    let flip =
+        |at: usize| format!("{}{}{}", &host[..at], if &host[at..=at] == "3" { "2" } else { "3" }, &host[at + 1..]);
+    drop(one);
+
+    let _one = machine();
+    fs::write("/etc/ssh/ssh_host_ed25519_key", "new host").unwrap();
+    let new = fresh();
+    let bad = dir.path().join("bad");
+    let import = |content: &str| {
+        fs::write(&bad, content).unwrap();
+        new.call(&["import-identity", bad.to_str().unwrap()])
+    };
+    let before = (new.server.tree().snapshot(), fs::read_dir("/etc/ssh").unwrap().count());
+    let mut cases: Vec<String> = (0..text.len().saturating_sub(2))
+        .step_by(199)
+        .map(|at| {
+            let other = if text.as_bytes()[at] == b'5' { "6" } else { "5" };
+            format!("{}{other}{}", &text[..at], &text[at + 1..])
+        })
+        .collect();
+    let with_checksum = cases.len();
+    // In the first version's form each key has only itself.
+    cases.extend([
+        first(with("enroll-key", "0707")),
+        first(with("ssh_host_ed25519_key", &flip(401))),
+        first(with("ssh_host_ed25519_key", &flip(300))),
+        first(with("ssh_host_ed25519_key", &format!("{}z", &host[1..]))),
+        first(with("ssh_host_ed25519_key", json["keys"]["ssh_host_ecdsa_key"].as_str().unwrap())),
+        first(with("ssh_host_ed25519_key.pub", "00")),
+        first(with("unknown", "00")),
+    ]);
+    for (number, content) in cases.iter().enumerate() {
+        let run = import(content).fails(2);
+        assert!(run.stderr.contains("nothing was changed"), "{number}: {run}");
+        assert!(number < with_checksum || run.stderr.contains("damaged"), "{number}: {run}");
+        assert_eq!(fs::read_to_string("/etc/ssh/ssh_host_ed25519_key").unwrap(), "new host", "{number}");
+        assert_eq!((new.server.tree().snapshot(), fs::read_dir("/etc/ssh").unwrap().count()), before, "{number}");
+    }
+    assert!(!Path::new("/run/toolmaster/identity-check").exists());
+    // A sound one of the first version is taken, and that it has no checksum is told.
+    let run = import(&first(json.clone())).finish();
+    run.ended(0);
+    assert!(run.stderr.contains("has no checksum") && id(&new.server) == id(&old.server), "{run}");
+    // A key that is broken here stays out of the safe.
+    fs::write("/etc/ssh/ssh_host_ed25519_key", "broken").unwrap();
+    let run = new.call(&["export-identity", dir.path().join("next").to_str().unwrap()]).fails(1);
+    assert!(
+        run.stderr.contains("the key ssh_host_ed25519_key of this server is damaged")
+            && !dir.path().join("next").exists(),
+        "{run}"
+    );
 }
 
 fn provision(server: &Server) -> Run {

@@ -2,12 +2,14 @@
 //! it spares what else is to be done anew: the enrolment of every stick, the Pi Zero's `authorized_keys`, the warnings of every
 //! PC that knows the old server's ssh key.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
-use log::info;
+use log::{info, warn};
 use serde::{Deserialize, Serialize};
 
 use super::{Env, pi_zero_key, recovery};
@@ -19,7 +21,9 @@ use crate::settings::STATE_DIR;
 use crate::text::{hex, unhex};
 
 /// What the file says of itself.
-const FORMAT: &str = "toolmaster identity 1";
+const FORMAT: &str = "toolmaster identity 2";
+/// The same of the program's first version, which wrote no checksum.
+const OLD_FORMAT: &str = "toolmaster identity 1";
 /// No such file is longer, bytes.
 const MAX: u64 = 1 << 20;
 /// No key is longer, bytes.
@@ -61,6 +65,9 @@ struct Identity {
     server: String,
     /// By the names below, hexadecimal.
     keys: BTreeMap<String, String>,
+    /// Of the id and the keys: `check::checksum`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sha256: Option<String>,
 }
 
 /// Where each key is, by its name in the file, and its mode.
@@ -80,7 +87,7 @@ fn places(env: &Env) -> Vec<(&'static str, PathBuf, u32)> {
 /// `Refused` if something has that name, `Io`.
 pub fn export(args: &Export, env: &Env) -> Result<()> {
     let server = Server::open(&env.settings, false)?;
-    let mut keys = BTreeMap::new();
+    let (mut keys, mut contents) = (BTreeMap::new(), BTreeMap::new());
     for (name, dir, _) in places(env) {
         let Some(dir) = Dir::open_if_there(&dir)? else { continue };
         let Some((file, _)) = dir.read_if_there(name.as_bytes())? else { continue };
@@ -88,10 +95,20 @@ pub fn export(args: &Export, env: &Env) -> Result<()> {
         let read = file.take(MAX_KEY).read_to_end(&mut bytes);
         read.map_err(|source| Error::Unreadable { path: dir.shown(name.as_bytes()), source })?;
         keys.insert(name.to_owned(), hex(&bytes));
+        contents.insert(name.to_owned(), bytes);
     }
+    // What is broken here stays out of the safe: there it would be found when it is too late.
+    check::keys(&contents).map_err(|error| match error {
+        Error::Refused { why, .. } => Error::Failed {
+            why: why.replace(" in the file", " of this server"),
+            next: "make it anew; no file was written",
+        },
+        error => error,
+    })?;
     let names: Vec<&str> = keys.keys().map(String::as_str).collect();
     let names = names.join(", ");
-    let identity = Identity { format: FORMAT.to_owned(), server: server.id, keys };
+    let sha256 = Some(check::checksum(&server.id, &keys));
+    let identity = Identity { format: FORMAT.to_owned(), server: server.id, keys, sha256 };
     let file = &args.file;
     let text = serde_json::to_string(&identity).map_err(|error| Error::io("write", file, error))?;
     write_new(file, format!("{text}\n").as_bytes())?;
@@ -118,19 +135,21 @@ fn write_new(path: &Path, content: &[u8]) -> Result<()> {
     dir.sync()
 }
 
-/// Puts the keys where they belong and takes the id. What is replaced stays beside it.
+/// Puts the keys where they belong and takes the id, once all of them are found sound. What is replaced stays beside it.
 ///
 /// # Errors
 /// `Refused` for another file, and on a server with another id that holds data; `Io`. Done again, it goes on.
 pub fn import(args: &Import, env: &Env) -> Result<()> {
     let identity = read(&args.file)?;
+    let contents = contents(&identity, &args.file, env)?;
+    check::keys(&contents)?;
     let server = Server::open(&env.settings, false)?;
     if server.id != identity.server {
         recovery::refuse_held(&server, env)?;
     }
     for (name, dir, mode) in places(env) {
-        let Some(content) = identity.keys.get(name).and_then(|text| unhex(text)) else { continue };
-        if put(&Dir::made(&dir)?, name.as_bytes(), &content, mode)? {
+        let Some(content) = contents.get(name) else { continue };
+        if put(&Dir::made(&dir)?, name.as_bytes(), content, mode)? {
             info!("put in its place: {}", dir.join(name).display());
         }
     }
@@ -145,12 +164,36 @@ fn read(path: &Path) -> Result<Identity> {
     let file = std::fs::File::open(path).map_err(fail)?;
     file.take(MAX).read_to_end(&mut text).map_err(fail)?;
     let identity: Option<Identity> = serde_json::from_slice(&text).ok();
-    identity.filter(|identity| identity.format == FORMAT && recovery::is_id(&identity.server)).ok_or_else(|| {
-        Error::Refused {
-            why: format!("{} is not what \"toolmaster export-identity\" writes, or not whole", path.display()),
-            next: "use the file from the safe; nothing was changed".to_owned(),
+    identity
+        .filter(|identity| [FORMAT, OLD_FORMAT].contains(&&*identity.format) && recovery::is_id(&identity.server))
+        .ok_or_else(|| refused(path, "is not what \"toolmaster export-identity\" writes, or not whole"))
+}
+
+fn refused(path: &Path, why: &str) -> Error {
+    let next = "use the file from the safe; nothing was changed".to_owned();
+    Error::Refused { why: format!("{} {why}", path.display()), next }
+}
+
+/// The keys, if the file is as it was written.
+fn contents(identity: &Identity, path: &Path, env: &Env) -> Result<BTreeMap<String, Vec<u8>>> {
+    match &identity.sha256 {
+        Some(sha256) if *sha256 == check::checksum(&identity.server, &identity.keys) => {}
+        None if identity.format == OLD_FORMAT => {
+            warn!("{} has no checksum: whether it is as it was written can't be told of all in it", path.display());
         }
-    })
+        _ => return Err(refused(path, "is damaged: its checksum is wrong")),
+    }
+    let known = places(env);
+    let mut contents = BTreeMap::new();
+    for (name, digits) in &identity.keys {
+        // root without a home has no place for some.
+        let is_known = known.iter().any(|(known, ..)| known == name) || pi_zero_key::ssh_dir().is_none();
+        match unhex(digits).filter(|_| is_known) {
+            Some(content) => drop(contents.insert(name.clone(), content)),
+            None => return Err(refused(path, "is damaged: one of its keys is none")),
+        }
+    }
+    Ok(contents)
 }
 
 /// `false`: it was there already.
