@@ -137,15 +137,22 @@ fn a_pc_stick_is_made(fs: &str, kernel: &str, kind: &str, arguments: &[&str], is
     (server, stick)
 }
 
+/// A PC reads each of them: on a BACKUP stick it writes RESTORE, and takes archives off it.
 #[test]
-fn a_backup_stick_is_ext4_and_the_others_are_exfat() {
+fn every_stick_is_exfat_unless_another_is_asked_for() {
     let (server, stick) = (Server::new(), Stick::bare(16));
-    for (role, fs) in [("BACKUP", "ext4"), ("INGEST", "exfat"), ("DIST", "exfat")] {
-        done(init(&server, &stick, &["--role", role]))
-            .says(&format!("make a filesystem on it: {fs} with the label TM-"));
+    for role in ["BACKUP", "INGEST", "DIST"] {
+        let plan = |more: &[&str], fs: &str| {
+            done(init(&server, &stick, &[&["--role", role][..], more].concat()))
+                .says(&format!("make a filesystem on it: {fs} with the label TM-{role} (mkfs.{fs})"));
+        };
+        plan(&[], "exfat");
+        plan(&["--fs", "ext4"], "ext4");
+        plan(&["--fs", "vfat"], "vfat");
     }
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"]));
     assert_made(&server, &stick, "ext4", "TM-BACKUP", "83");
+    a_pc_stick_is_made("exfat", "exfat", "7", &["--role", "BACKUP", "--yes"], ("BACKUP", "TM-BACKUP"));
 }
 
 #[test]
@@ -159,7 +166,7 @@ fn without_yes_it_says_all_and_changes_nothing() {
         assert!(plan[0].contains(word), "{word}: {run}");
     }
     assert!(plan[1].contains("MBR") && plan[1].contains("sfdisk"), "{run}");
-    assert!(plan[2].contains("TM-BACKUP") && plan[2].contains("mkfs.ext4"), "{run}");
+    assert!(plan[2].contains("TM-BACKUP") && plan[2].contains("mkfs.exfat"), "{run}");
     assert!(plan[3].contains("/.toolmaster/role (BACKUP)"), "{run}");
     run.says("nothing was changed").never_says("completed");
     assert!(stick.bytes().iter().all(|byte| *byte == 0));
@@ -170,7 +177,7 @@ fn without_yes_it_says_all_and_changes_nothing() {
 fn beyond_two_tib_the_table_is_gpt_and_fat_is_refused() {
     let (server, stick) = (Server::new(), Stick::bare(3 << 20));
     init(&server, &stick, &["--role", "DIST", "--fs", "vfat", "--yes"]).fails(2).says("larger than FAT can fill");
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"])).says("write a partition table (GPT)");
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"])).says("write a partition table (GPT)");
     let partition = stick.partition(1);
     assert_eq!(blkid(stick.device(), "PTTYPE"), "gpt");
     assert_eq!((blkid(&partition, "TYPE"), blkid(&partition, "LABEL")), ("ext4".to_owned(), "TM-BACKUP".to_owned()));
@@ -196,7 +203,7 @@ fn what_was_there_before_leaves_no_trace() {
     assert!(!Path::new(&stick.partition(2)).exists(), "the kernel forgot it too");
     // Once more over its own work, into another kind of stick.
     init(&server, &stick, &["--role", "BACKUP", "--yes"]).fails(2).says("partition table (MBR)").says("TM-INGEST");
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes", "--erase"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes", "--erase"]));
     assert_made(&server, &stick, "ext4", "TM-BACKUP", "83");
 }
 
@@ -211,7 +218,7 @@ fn what_is_no_whole_disk_is_a_mistake_on_the_command_line() {
         let words = ["stick", "init", "--device", stick.device(), "--role", "INGEST"];
         server.call(&words).flag(wrong[0]).flag(wrong[1]).fails(64);
     }
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"]));
     let before = stick.bytes();
     let partition = stick.partition(1);
     let run =
@@ -244,7 +251,7 @@ fn the_disk_that_the_system_or_its_data_are_on_is_refused() {
 #[test]
 fn a_disk_in_use_is_busy() {
     let (server, stick) = (Server::new(), Stick::bare(32));
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"]));
     let arguments = ["--role", "BACKUP", "--erase"];
     let place = tempfile::tempdir().unwrap();
     let partition = stick.partition(1);
@@ -262,7 +269,7 @@ fn a_disk_in_use_is_busy() {
     let claim = fs::OpenOptions::new().read(true).custom_flags(exclusive).open(&partition).unwrap();
     assert_refused(&server, &stick, &arguments, 75, "in use by something else");
     drop(claim);
-    done(init(&server, &stick, &["--role", "BACKUP", "--erase", "--yes"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--erase", "--yes"]));
 }
 
 /// A process that has the device mounted where we don't see it, until its input ends.
@@ -283,7 +290,7 @@ fn mounted_elsewhere(device: &str) -> Child {
 #[test]
 fn a_mount_that_a_script_made_is_left_alone() {
     let (server, stick) = (Server::new(), Stick::bare(32));
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"]));
     let run = done(server.call(&["stick", "mount", &stick.partition(1)]));
     let place = run.stdout.trim();
     init(&server, &stick, &["--role", "BACKUP", "--erase", "--yes"]).fails(75).says(place);
@@ -293,7 +300,7 @@ fn a_mount_that_a_script_made_is_left_alone() {
 #[test]
 fn parking_is_ended() {
     let (server, stick) = (Server::new(), Stick::bare(32));
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"]));
     // This binary's own /mnt.
     rustix::mount::mount("tmpfs", "/mnt", "tmpfs", MountFlags::empty(), None).unwrap();
     fs::create_dir("/mnt/backup").unwrap();
@@ -317,7 +324,7 @@ fn another_run_on_the_disk_is_waited_for() {
 #[test]
 fn a_disk_with_anything_on_it_is_refused() {
     let server = Server::new();
-    let arguments = ["--role", "BACKUP"];
+    let arguments = ["--role", "BACKUP", "--fs", "ext4"];
     for (says, stick) in [
         ("ext4 \"HOLIDAY\"", Stick::blank("HOLIDAY", 16)),
         ("NTFS", Stick::made(16, |image| write_at(image, 3, b"NTFS    "))),
@@ -365,7 +372,9 @@ fn a_label_that_the_filesystem_cannot_have_is_a_setting_to_correct() {
         call.var("USB_BACKUP_LABEL", "WERK-7-BACKUP").fails(78).says("can't have the label");
     }
     assert!(stick.bytes().iter().all(|byte| *byte == 0));
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"]).var("USB_BACKUP_LABEL", "WERK-7-BACKUP"));
+    done(
+        init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"]).var("USB_BACKUP_LABEL", "WERK-7-BACKUP"),
+    );
     assert_made(&server, &stick, "ext4", "WERK-7-BACKUP", "83");
 }
 
@@ -374,7 +383,7 @@ fn the_disk_is_locked_until_the_role_is_there() {
     let (server, stick) = (Server::new(), Stick::bare(32));
     let script = format!("flock --nonblock {} true && exit 9\nexec /usr/sbin/mkfs.ext4 \"$@\"", stick.device());
     let dir = program("mkfs.ext4", &script);
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes"]).var("PATH", path_with(dir.path())));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"]).var("PATH", path_with(dir.path())));
     assert_made(&server, &stick, "ext4", "TM-BACKUP", "83");
 }
 
@@ -382,11 +391,13 @@ fn the_disk_is_locked_until_the_role_is_there() {
 fn a_program_that_fails_is_quoted_and_the_next_run_works() {
     let (server, stick) = (Server::new(), Stick::bare(32));
     let dir = program("mkfs.ext4", "echo 'no such luck' >&2; exit 1");
-    let run = init(&server, &stick, &["--role", "BACKUP", "--yes"]).var("PATH", path_with(dir.path())).fails(1);
+    let run = init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes"])
+        .var("PATH", path_with(dir.path()))
+        .fails(1);
     run.says("mkfs.ext4 failed").says("no such luck").says("--erase");
     let refused = server.call(&["stick", "verify", "--device", &stick.partition(1)]);
     refused.fails(2).says("validation failed for");
-    done(init(&server, &stick, &["--role", "BACKUP", "--yes", "--erase"]));
+    done(init(&server, &stick, &["--role", "BACKUP", "--fs", "ext4", "--yes", "--erase"]));
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! *Pure.* How a stick is made: its filesystem, its partition table, the programs that do it.
 
-use super::role::Role;
 use crate::error::{Error, Result};
 
 /// A filesystem that a stick can be given.
@@ -31,15 +30,10 @@ impl std::str::FromStr for Format {
 const MBR_LIMIT: u64 = 512 * 0xffff_ffff;
 
 impl Format {
-    /// What a stick gets when nobody says otherwise. INGEST and DIST sticks go into Windows PCs: exFAT, which keeps UTC
-    /// and files of any size, while Windows refuses to make FAT32 of more than 32 GB. On a BACKUP stick only servers
-    /// write; archives outgrow FAT's 4 GiB, and a journal keeps a pulled stick's older archives safe: ext4.
-    pub fn of(role: Role) -> Format {
-        match role {
-            Role::Ingest | Role::Dist => Format::Exfat,
-            Role::Backup => Format::Ext4,
-        }
-    }
+    /// What a stick gets when nobody says otherwise, whatever its role: exFAT, which every PC reads, with UTC and files of any size, while
+    /// Windows refuses to make FAT32 of more than 32 GB. A BACKUP stick goes into a PC too, where RESTORE is written on it or an archive
+    /// is taken off it; ext4's journal would be safer there, but Windows offers to format such a stick.
+    pub const USUAL: Format = Format::Exfat;
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {

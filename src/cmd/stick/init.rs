@@ -40,7 +40,7 @@ pub struct Args {
     /// the whole disk, such as /dev/sdX
     #[argh(option)]
     device: PathBuf,
-    /// ext4, exfat or vfat; without it exfat for INGEST and DIST, ext4 for BACKUP
+    /// exfat, ext4 or vfat; without it exfat, which PCs read
     #[argh(option)]
     fs: Option<Format>,
     /// do it
@@ -128,7 +128,7 @@ impl Plan {
     fn new(args: &Args, env: &Env) -> Result<(Plan, Lock)> {
         let block = Block::open(&args.device)?;
         let disk = Disk::of(&block)?;
-        let format = args.fs.unwrap_or_else(|| Format::of(args.role));
+        let format = args.fs.unwrap_or(Format::USUAL);
         let label = args.role.label(&env.settings.labels).to_owned();
         format.check_label(&label)?;
         let (mkfs, install) = format.program();
