@@ -232,6 +232,33 @@ fn a_damaged_archive_gives_way_to_an_older_one() {
     assert!(text.contains(&format!("{} からサーバを元に戻しました", names[0])), "{text}");
 }
 
+/// It may be the only one with the last days in it: the operator unpacks it, and no older one comes back in its stead.
+#[test]
+fn a_newer_archive_that_is_sound_and_not_taken_is_told_of() {
+    let (old, new) = (backed_up(), fresh());
+    let dir = tempfile::tempdir().unwrap();
+    shell(dir.path(), "mkdir -p s/master; echo 1 >s/master/a.csv; tar --zstd -cf older s");
+    shell(dir.path(), "ln s/master/a.csv s/master/b.csv; tar --zstd -cf newer s");
+    let [older, newer] = ["older", "newer"].map(|name| fs::read(dir.path().join(name)).unwrap());
+    let stick = old.stick.copy();
+    stick.edit(|root| {
+        for name in archives(root) {
+            fs::remove_file(root.path(&name)).unwrap();
+        }
+        root.file("2020-01-01_full.tar.zst", older, ago(5)).file("2020-01-02_full.tar.zst", newer, ago(5));
+        root.file("RESTORE", "", ago(5));
+    });
+    let run = plug(&new, &stick).fails(2);
+    assert!(
+        run.stderr.contains("of a form that is not taken here: s/master/") && run.stderr.contains("unpack it on a PC"),
+        "{run}"
+    );
+    assert!(
+        new.server.master().files().is_empty() && nothing_is_under_way(&new) && stick.read(|root| root.has("RESTORE"))
+    );
+    assert!(receipt(&stick).contains("unpack it on a PC"));
+}
+
 #[test]
 fn without_a_sound_archive_nothing_is_restored() {
     let (old, _) = two_archives();

@@ -42,6 +42,7 @@ mod split;
 mod unframe;
 mod write;
 
+pub use failing::is_not_taken;
 pub use list::{Seen, list};
 pub use pattern::Pattern;
 pub use read::{Checked, Source, read};

@@ -43,6 +43,8 @@ fn newest_sound(place: &Place, stick: &Stick) -> Result<Record> {
                 staged.sync_all()?;
                 return record(stick, name, damaged, &checked, &staged);
             }
+            // An older one instead of what a PC can unpack would be the wrong one.
+            Err(error) if archive::is_not_taken(&error) => return Err(error),
             Err(error @ (Error::Refused { .. } | Error::Unreadable { .. })) => {
                 // What can't be read on a stick that was pulled is no fault of the archive.
                 stick.check_present()?;

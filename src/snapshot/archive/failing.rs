@@ -5,6 +5,13 @@ use std::io;
 use crate::error::Error;
 use crate::text::Shown;
 
+const NOT_TAKEN: &str = "is sound as far as it was read, but of a form that is not taken here";
+
+/// Whether an archive was refused for its form alone: another tool restores it.
+pub fn is_not_taken(error: &Error) -> bool {
+    matches!(error, Error::Refused { why, .. } if why.contains(NOT_TAKEN))
+}
+
 /// Where reading had come to.
 pub(super) struct Failing<'a> {
     /// The archive in messages.
@@ -18,10 +25,7 @@ impl Failing<'_> {
     pub(super) fn error(&self, source: io::Error) -> Error {
         if source.kind() == io::ErrorKind::Unsupported {
             return Error::Refused {
-                why: format!(
-                    "{} is sound as far as it was read, but of a form that is not taken here: {source}",
-                    self.shown
-                ),
+                why: format!("{} {NOT_TAKEN}: {source}", self.shown),
                 next: "unpack it on a PC: tar -I \"zstd -d --long=31\" -xf FILE".to_owned(),
             };
         }
