@@ -129,16 +129,44 @@ fn a_database_that_is_down_leaves_no_snapshot_and_removes_none() {
 }
 
 #[test]
-fn an_emptied_source_is_refused_and_a_missing_one_of_two_is_a_warning() {
+fn an_emptied_source_is_taken_and_told_and_one_that_never_was_is_refused() {
     let site = Site::new();
-    site.take();
+    let first = site.take();
     site.server.tree().remove("master").dir("master");
-    site.call().fails(3);
-    site.server.tree().remove("master");
     let run = done(site.call());
-    assert!(run.stderr.contains("master: not on the server"), "{run}");
-    site.server.tree().remove("docviewer");
-    site.call().fails(3);
+    run.warns_of("master: empty or missing now, filled in snapshot")
+        .warns_of(first.path("").file_name().unwrap().to_str().unwrap());
+    for gone in ["master", "docviewer"] {
+        site.server.tree().remove(gone);
+        let run = done(site.call());
+        run.warns_of(&format!("{gone}: not on the server")).warns_of(&format!("{gone}: empty or missing now"));
+    }
+    // Both are gone and the database is not: what is left is taken.
+    let taken = Tree::at(site.server.path("snapshots/latest"));
+    assert!(taken.text("manifest.json").contains(r#""filled":["tables","rows"]"#), "{}", taken.text("manifest.json"));
+    let never = Site { server: Server::new(), ..Site::new() };
+    never.call().fails(3).says("the server has neither master nor docviewer");
+    assert!(!never.server.tree().has("snapshots/latest"));
+}
+
+#[test]
+fn a_number_is_used_once_also_after_its_snapshot_was_removed_by_hand() {
+    let site = Site::new();
+    let number = |snapshot: &Tree| -> u64 {
+        let manifest: serde_json::Value = serde_json::from_str(&snapshot.text("manifest.json")).unwrap();
+        manifest["seq"].as_u64().unwrap()
+    };
+    assert_eq!([number(&site.take()), number(&site.take())], [1, 2]);
+    std::fs::remove_dir_all(std::fs::canonicalize(site.server.path("snapshots/latest")).unwrap()).unwrap();
+    assert_eq!(number(&site.take()), 3);
+    std::fs::remove_dir_all(site.server.path("snapshots")).unwrap();
+    assert_eq!(number(&site.take()), 4);
+    // A run that fails uses none.
+    site.call().var("PG_URI", "postgresql://nobody@127.0.0.1:9/none").fails(1);
+    assert_eq!(number(&site.take()), 5);
+    // The note is lost, as with a state from before there was one: what is there counts.
+    site.server.tree().remove(".toolmaster/snapshot-number");
+    assert_eq!(number(&site.take()), 6);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod fresh;
 mod proof;
+mod stay;
+mod work;
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -11,17 +13,18 @@ use argh::FromArgs;
 use log::{info, warn};
 use serde_json::json;
 
+use self::work::Work;
 use super::recovery::{self, Record};
 use super::{Env, Report};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
-use crate::os::flow::{Flow, Once};
+use crate::os::flow::Flow;
 use crate::os::progress::Progress;
 use crate::report::receipt::{self, Facts};
 use crate::snapshot::archive::{self, Checked, Written};
-use crate::snapshot::generation::{self, Generation};
-use crate::snapshot::shelf;
+use crate::snapshot::rot;
+use crate::snapshot::shelf::{self, Archive};
 use crate::stick::chain::{Stick, WritableStick};
 use crate::text::{Bytes, Shown, hex};
 
@@ -80,17 +83,6 @@ enum Done {
     Recovery(Record),
 }
 
-/// What is to be written, and what is on the stick.
-struct Work {
-    snapshot: Generation,
-    dir: Dir,
-    /// The archive's name on the stick.
-    name: String,
-    /// Its largest possible size, bytes.
-    estimate: u64,
-    retention: u32,
-}
-
 fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<Done> {
     let server = Server::open(&env.settings, args.dry_run)?;
     let stick = match recovery::visit(args.device.as_deref(), env, &server, args.dry_run, report)? {
@@ -98,14 +90,16 @@ fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<Done> {
         recovery::Visit::Recovery(record) => return Ok(Done::Recovery(record)),
     };
     check_owner(&stick, &server)?;
-    fresh::freshen(args, env, &server)?;
-    let work = newest(args, env, &server)?;
-    let believed = server.belief(env.clock)?.believed;
+    let archives = shelf::archives(stick.root())?;
+    // A list that is short would make an old archive the newest.
+    stick.check_read()?;
+    fresh::freshen(args, env, &server, &archives)?;
+    let work = work::newest(args, env, &server)?;
+    let mut visit = Visit { env, server: &server, believed: server.belief(env.clock)?.believed, archives };
     if args.dry_run {
-        let planned = stick.check_writable().and_then(|()| plan(&work, &stick, believed));
+        let planned = stick.check_writable().and_then(|()| visit.plan(&work, &stick));
         return planned.and(stick.release()).map(|()| Done::Backup(work.name, work.estimate));
     }
-    let visit = Visit { env, server: &server, believed };
     let bytes = visit.export(&work, stick.writable(true)?, report)?;
     Ok(Done::Backup(work.name, bytes))
 }
@@ -121,53 +115,6 @@ fn check_owner(stick: &Stick, server: &Server) -> Result<()> {
     }
 }
 
-fn snapshot_dir(args: &Args, env: &Env) -> PathBuf {
-    args.snapshot_dir.clone().unwrap_or_else(|| env.settings.snapshot_dir.clone())
-}
-
-fn newest(args: &Args, env: &Env, server: &Server) -> Result<Work> {
-    let path = snapshot_dir(args, env);
-    let none = || Error::NoSource {
-        why: format!("there is no snapshot in {}", path.display()),
-        next: "take one first: sudo tool-snapshot.sh",
-    };
-    let root = server.snapshots(&path)?.ok_or_else(none)?;
-    let snapshot = generation::list(&root)?.pop().ok_or_else(none)?;
-    let dir = snapshot.dir(&root)?;
-    check_not_empty(&dir)?;
-    let name = format!("{}_full.tar.zst", snapshot.name.get(..10).unwrap_or_default());
-    let estimate = archive::estimate(&dir)?;
-    let retention = args.retention.unwrap_or(env.settings.backup_retention);
-    Ok(Work { snapshot, dir, name, estimate, retention })
-}
-
-/// A server with neither data nor tables has nothing to back up; its archive must not push out a good one.
-fn check_not_empty(snapshot: &Dir) -> Result<()> {
-    if recovery::holds_anything(snapshot)? {
-        return Ok(());
-    }
-    Err(Error::NoSource {
-        why: "the newest snapshot holds neither files nor tables".to_owned(),
-        next: "take the data in first; the stick is as it was",
-    })
-}
-
-fn plan(work: &Work, stick: &Stick, believed: bool) -> Result<()> {
-    let root = stick.root();
-    if same_archive(work, stick)?.is_some() {
-        info!("plan: leave {} as it is: it is of the newest snapshot, and sound", work.name);
-    } else {
-        for name in first_to_go(work, stick, believed)? {
-            info!("plan: remove {name} from the stick to make room");
-        }
-        info!("plan: write snapshot {} as {} (at most {})", work.snapshot.name, work.name, Bytes(work.estimate));
-    }
-    for name in surplus(work, root, believed)? {
-        info!("plan: remove {name} from the stick: more than {} archives", work.retention);
-    }
-    Ok(())
-}
-
 /// An archive that is on the medium and sound.
 struct Sound {
     bytes: u64,
@@ -181,12 +128,33 @@ struct Visit<'a> {
     env: &'a Env,
     server: &'a Server,
     believed: bool,
+    /// What is on the stick.
+    archives: Vec<Archive>,
 }
 
 impl Visit<'_> {
+    fn plan(&self, work: &Work, stick: &Stick) -> Result<()> {
+        let (root, name) = (stick.root(), &work.name);
+        if self.same_archive(work, stick)?.is_some() {
+            info!("plan: leave {name} as it is: it is of the newest snapshot, and sound");
+        } else {
+            for name in stay::first_to_go(work, stick, &self.archives, self.believed)? {
+                info!("plan: remove {name} from the stick to make room");
+            }
+            if let Some(kept) = stay::kept_name(work, root, &self.archives, self.env.clock)? {
+                info!("plan: keep {name} as {kept}");
+            }
+            info!("plan: write snapshot {} as {name} (at most {})", work.snapshot.name, Bytes(work.estimate));
+        }
+        for name in stay::surplus(work, &self.archives, self.believed) {
+            info!("plan: remove {name} from the stick: more than {} archives", work.retention);
+        }
+        Ok(())
+    }
+
     /// Makes the archive be on the stick, and tells the stick's carrier so; the archive's bytes.
-    fn export(&self, work: &Work, stick: WritableStick, report: &mut Report) -> Result<u64> {
-        let (stick, sound) = match same_archive(work, stick.stick()) {
+    fn export(&mut self, work: &Work, stick: WritableStick, report: &mut Report) -> Result<u64> {
+        let (stick, sound) = match self.same_archive(work, stick.stick()) {
             Ok(Some(sound)) => {
                 info!("{} is on the stick already, and sound", work.name);
                 (stick, sound)
@@ -197,15 +165,19 @@ impl Visit<'_> {
         let Sound { bytes, old, .. } = sound;
         report.bytes = if old { 0 } else { bytes };
         let outcome = if old { "there and verified" } else { "written and verified" };
-        report.datasets.insert("archive".to_owned(), json!({"outcome": outcome, "name": work.name, "bytes": bytes}));
+        let mut told = json!({"outcome": outcome, "name": work.name, "bytes": bytes, "snapshot": work.snapshot.name, "taken": work.taken});
+        if work.is_unproven() {
+            told["unproven"] = true.into();
+        }
+        report.datasets.insert("archive".to_owned(), told);
         match self.finish(work, &stick, &sound) {
             Ok(()) => self.end(stick, report, None).map(|()| bytes),
             Err(error) => Err(self.give_up(stick, report, error)),
         }
     }
 
-    fn write_anew(&self, work: &Work, stick: WritableStick, report: &Report) -> Result<(WritableStick, Sound)> {
-        let begun = make_room(work, &stick, self.believed).and_then(|()| write(work, &stick));
+    fn write_anew(&mut self, work: &Work, stick: WritableStick, report: &Report) -> Result<(WritableStick, Sound)> {
+        let begun = stay::make_room(work, &stick, &mut self.archives, self.believed).and_then(|()| write(work, &stick));
         if let Err(error) = begun {
             return Err(self.give_up(stick, report, error));
         }
@@ -215,7 +187,7 @@ impl Visit<'_> {
             let Checked { bytes, sha256, .. } = proof::read_back(&temp, ARCHIVE, work)?;
             // Whose the stick is stands there before the first archive: no crash leaves one that is nobody's.
             stick.set_server(&temp, &self.server.id)?;
-            name_it(work, &stick, &temp)?;
+            self.name_it(work, &stick, &temp)?;
             Ok(Sound { bytes, sha256, old: false })
         });
         match proved {
@@ -227,7 +199,7 @@ impl Visit<'_> {
     /// What follows once the archive is there and sound, also if the run that wrote it was cut off before.
     fn finish(&self, work: &Work, stick: &WritableStick, sound: &Sound) -> Result<()> {
         let root = stick.stick().root();
-        let surplus = surplus(work, root, self.believed)?;
+        let surplus = stay::surplus(work, &self.archives, self.believed);
         let is_named = shelf::checksum(root, &work.name)? == Some(sound.sha256);
         let is_ours = stick.stick().server()?.as_ref() == Some(&self.server.id);
         if !is_named || !is_ours {
@@ -241,6 +213,49 @@ impl Visit<'_> {
             info!("{name} removed from the stick: more than {} archives", work.retention);
         }
         root.sync_all()
+    }
+
+    /// Gives the verified archive its name. An older archive's checksum goes first, so that no crash leaves one that belies
+    /// the archive beside it; one without a checksum gets it from the next run.
+    fn name_it(&mut self, work: &Work, stick: &WritableStick, temp: &Dir) -> Result<()> {
+        let root = stick.stick().root();
+        if let Some(kept) = stay::kept_name(work, root, &self.archives, self.env.clock)? {
+            stay::keep(stick, temp, &work.name, &kept)?;
+            self.archives
+                .iter_mut()
+                .filter(|archive| archive.name == work.name)
+                .for_each(|archive| archive.name.clone_from(&kept));
+        }
+        root.remove(shelf::checksum_name(&work.name).as_bytes())?;
+        temp.rename(ARCHIVE, root, work.name.as_bytes())?;
+        root.sync()
+    }
+
+    /// The archive of that name if it is of this very snapshot and sound.
+    fn same_archive(&self, work: &Work, stick: &Stick) -> Result<Option<Sound>> {
+        let (root, name) = (stick.root(), work.name.as_bytes());
+        match root.look(name)? {
+            None => return Ok(None),
+            Some(Entry { kind: Kind::File, .. }) => {}
+            Some(_) => {
+                let next = "remove it on a PC, or use another stick; nothing on this one was changed".to_owned();
+                return Err(Error::Refused { why: format!("{} on the stick is not a file", work.name), next });
+            }
+        }
+        // Its first line tells most others apart, before gigabytes are read.
+        let there = self.archives.iter().find(|archive| archive.name == work.name);
+        if there.and_then(|archive| archive.header.as_ref()).is_some_and(|header| *header != work.header) {
+            info!("{} on the stick is written anew: it is of another snapshot", work.name);
+            return Ok(None);
+        }
+        match proof::verify(root, name, work, shelf::checksum(root, &work.name)?) {
+            Ok(Checked { bytes, sha256, .. }) => Ok(Some(Sound { bytes, sha256, old: true })),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) => {
+                info!("{} on the stick is written anew: {error}", work.name);
+                Ok(None)
+            }
+        }
     }
 
     /// Leaves the receipt, takes away what is only for the way, unmounts.
@@ -268,80 +283,7 @@ impl Visit<'_> {
     }
 }
 
-/// The archives beyond the retention, none while the clock that named them is not believed.
-fn surplus(work: &Work, root: &Dir, believed: bool) -> Result<Vec<String>> {
-    if believed { shelf::surplus(root, &work.name, work.retention) } else { Ok(Vec::new()) }
-}
-
 const ARCHIVE: &[u8] = b"archive";
-/// What helps where the snapshot itself is damaged.
-const NEW_SNAPSHOT: &str = "take a new snapshot (sudo tool-snapshot.sh), then run it again";
-
-/// The archive of that name if it is of this very snapshot and sound.
-fn same_archive(work: &Work, stick: &Stick) -> Result<Option<Sound>> {
-    let (root, name) = (stick.root(), work.name.as_bytes());
-    let old = match root.look(name)? {
-        None => return Ok(None),
-        Some(Entry { kind: Kind::File, .. }) => proof::verify(root, name, work, shelf::checksum(root, &work.name)?),
-        Some(_) => {
-            let next = "remove it on a PC, or use another stick; nothing on this one was changed".to_owned();
-            return Err(Error::Refused { why: format!("{} on the stick is not a file", work.name), next });
-        }
-    };
-    match old {
-        Ok(Checked { bytes, sha256, .. }) => Ok(Some(Sound { bytes, sha256, old: true })),
-        Err(Error::Interrupted) => Err(Error::Interrupted),
-        Err(error) => {
-            info!("{} on the stick is written anew: {error}", work.name);
-            Ok(None)
-        }
-    }
-}
-
-/// The surplus archives that must go before the new one fits; nothing where it fits as it is. Of those that stay,
-/// the newest must be sound; it never goes before the new one is there.
-///
-/// # Errors
-/// `Failed` with the needed and the free bytes if that does not help either, `Refused` if the newest is damaged.
-fn first_to_go(work: &Work, stick: &Stick, believed: bool) -> Result<Vec<String>> {
-    let (root, limits) = (stick.root(), stick.limits());
-    if shelf::check_room(root, work.estimate, limits, 0).is_ok() {
-        return Ok(Vec::new());
-    }
-    // That was the most it can be. What it will be, to the byte, only compressing it can tell.
-    let needed = write_to(work, &mut std::io::sink(), &mut progress(work, "measuring it"))?.bytes;
-    let Err(error) = shelf::check_room(root, needed, limits, 0) else { return Ok(Vec::new()) };
-    // The one of the same name goes at the end, by being replaced.
-    let newest = shelf::list(root)?.into_iter().rfind(|name| *name != work.name);
-    let Some(newest) = newest else { return Err(error) };
-    let mut surplus = surplus(work, root, believed)?;
-    surplus.retain(|name| *name != newest);
-    let freed = shelf::size_of(root, &surplus)?;
-    shelf::check_room(root, needed, limits, freed).map_err(|_| error)?;
-    let (file, entry) = root.read(newest.as_bytes())?;
-    let mut progress = Progress::new(format!("{newest}: verifying it"), entry.size, 0);
-    archive::read(Once::new(file), proof::whole(&newest, shelf::checksum(root, &newest)?), &mut progress).map_err(
-        |error| match error {
-            Error::Refused { why, .. } => Error::Refused {
-                why: format!("{why}; so no older archive is removed to make room"),
-                next: "use another stick; nothing on this one was changed".to_owned(),
-            },
-            error => error,
-        },
-    )?;
-    info!("{newest} on the stick is sound");
-    Ok(surplus)
-}
-
-fn make_room(work: &Work, stick: &WritableStick, believed: bool) -> Result<()> {
-    let root = stick.stick().root();
-    let surplus = first_to_go(work, stick.stick(), believed)?;
-    for name in &surplus {
-        shelf::remove(root, name)?;
-        info!("{name} removed from the stick to make room");
-    }
-    if surplus.is_empty() { Ok(()) } else { root.sync_all() }
-}
 
 fn write(work: &Work, stick: &WritableStick) -> Result<()> {
     let temp = stick.temp()?;
@@ -359,19 +301,17 @@ fn progress(work: &Work, what: &str) -> Progress {
     Progress::new(format!("{}: {what}", work.name), work.estimate, 0)
 }
 
-/// The archive, written anywhere. The server's own snapshot is not refused, as a stick is: it has failed.
+/// The archive, written anywhere. The server's own snapshot is not refused, as a stick is: it has failed, and what is rotten in it is noted.
 fn write_to(work: &Work, out: &mut dyn Write, progress: &mut Progress) -> Result<Written> {
-    archive::write(&work.dir, &work.snapshot.name, out, progress).map_err(|error| match error {
-        Error::Refused { why, .. } => Error::Failed { why, next: NEW_SNAPSHOT },
+    let written = archive::write_listed(&work.dir, &work.manifest, &work.snapshot.name, out, progress);
+    written.map_err(|error| match error {
+        Error::Refused { .. } | Error::Unreadable { .. } => match proof::examine(work) {
+            Err(found @ (Error::Failed { .. } | Error::Interrupted)) => found,
+            _ => match error {
+                Error::Refused { why, .. } => Error::Failed { why, next: rot::NEXT },
+                error => error,
+            },
+        },
         error => error,
     })
-}
-
-/// Gives the verified archive its name. An older archive's checksum goes first, so that no crash leaves one that belies
-/// the archive beside it; one without a checksum gets it from the next run.
-fn name_it(work: &Work, stick: &WritableStick, temp: &Dir) -> Result<()> {
-    let root = stick.stick().root();
-    root.remove(shelf::checksum_name(&work.name).as_bytes())?;
-    temp.rename(ARCHIVE, root, work.name.as_bytes())?;
-    root.sync()
 }

@@ -1,5 +1,6 @@
 //! `snapshot`: the server's data, the database's dump and the site's settings at one moment (SPEC 7).
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,8 @@ use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::build::{Previous, Taken, is_change, take};
 use crate::snapshot::generation::{self, Generation, MANIFEST};
-use crate::snapshot::{client, dump, settings_files};
+use crate::snapshot::part::{self, Filled, Part};
+use crate::snapshot::{client, dump, rot, settings_files};
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Header, Listed, Writer};
 use crate::tree::remove;
@@ -41,6 +43,9 @@ pub struct Args {
     /// keep snapshots of so many days, and always the newest seven
     #[argh(option)]
     retention_days: Option<u32>,
+    /// take it, and acknowledge that what is empty in it is meant to be
+    #[argh(switch)]
+    accept: bool,
     /// log what would be done and change nothing
     #[argh(switch)]
     pub dry_run: bool,
@@ -49,7 +54,8 @@ pub struct Args {
 impl Args {
     /// As the timer runs it, but into the directory of a backup's snapshots.
     pub fn for_backup(dest: PathBuf) -> Args {
-        Args { dest: Some(dest), pg_uri: None, pg_option: Vec::new(), retention_days: None, dry_run: false }
+        let pg_option = Vec::new();
+        Args { dest: Some(dest), pg_uri: None, pg_option, retention_days: None, accept: false, dry_run: false }
     }
 }
 
@@ -75,6 +81,10 @@ struct Sources {
     uri: PgUri,
     belief: Belief,
     days: u32,
+    /// The new snapshot's number.
+    number: u64,
+    /// What was found rotten in an older one.
+    rotten: BTreeSet<Vec<u8>>,
 }
 
 fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
@@ -91,12 +101,16 @@ fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
     };
     // Before the dump, which takes long: what is missing is known by now.
     let datasets = datasets(&server, root.as_ref(), previous.as_ref())?;
-    let sources = Sources { server, datasets, uri, belief, days };
+    let number = server.next_snapshot_number(previous.as_ref().map_or(0, Generation::number))?;
+    let rotten = server.state.as_ref().map_or_else(|| Ok(BTreeSet::new()), rot::noted)?;
+    let sources = Sources { server, datasets, uri, belief, days, number, rotten };
     let Some(root) = root.filter(|_| !args.dry_run) else {
         return plan(args, env, &sources, &path);
     };
     let built = generation::start(&root)?;
     let taken = build(args, env, &sources, &root, &built, previous.as_ref(), report);
+    // Its number counts as used before anybody can see it.
+    let taken = taken.and_then(|()| sources.server.raise_snapshot_number(number));
     let name = match taken.and_then(|()| generation::publish(&root, &built, env.clock)) {
         Ok(name) => name,
         Err(error) => {
@@ -106,6 +120,10 @@ fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
             return Err(error);
         }
     };
+    if let Some(state) = &sources.server.state {
+        rot::cured(state, &sources.rotten)?;
+    }
+    tell_emptied(args, &sources, &root)?;
     generation::prune(&root, days, &sources.belief, env.clock, false)?;
     if sources.belief.believed {
         bound::by_age(&env.settings.log_dir, env.settings.log_retention_days, sources.belief.now);
@@ -113,43 +131,43 @@ fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
     Ok(path.join(name))
 }
 
-/// The datasets that there are; one missing of two is a warning.
+/// Says what was emptied: a snapshot of that is one all the same, and `status` stays red until it is filled again or acknowledged.
+fn tell_emptied(args: &Args, sources: &Sources, root: &Dir) -> Result<()> {
+    let server = &sources.server;
+    for (part, last) in generation::emptied(root, |part| server.accepted_empty(part.name()))? {
+        let (part, last) = (part.name(), &last.name);
+        if args.accept {
+            server.accept_empty(part, sources.number)?;
+            info!("{part}: empty, as acknowledged; snapshot {last} holds the last of it and stays");
+        } else {
+            warn!(
+                "{part}: empty or missing now, filled in snapshot {last}, which stays -> put it back from there; if it is meant to be empty: sudo toolmaster snapshot --accept"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The datasets that there are; one that is missing is a warning. A server that has neither, and had none before, has nothing to take.
 fn datasets(server: &Server, root: Option<&Dir>, previous: Option<&Generation>) -> Result<Vec<Dataset>> {
     let mut datasets = Vec::new();
     for dataset in Dataset::ALL {
-        match source(server, dataset, root, previous)? {
+        match server.dataset(dataset)? {
             Some(_) => datasets.push(dataset),
             None => warn!("{}: not on the server, and not in the snapshot", dataset.name()),
         }
     }
-    if datasets.is_empty() {
+    let had = match (previous, root) {
+        (Some(previous), Some(root)) => !previous.filled(root)?.is_empty(),
+        _ => false,
+    };
+    if datasets.is_empty() && !had {
         return Err(Error::NoSource {
             why: "the server has neither master nor docviewer".to_owned(),
             next: "take them in with a TM-INGEST stick first",
         });
     }
     Ok(datasets)
-}
-
-/// A dataset's directory. One that is empty while the previous snapshot's was not is refused, so that nobody notices too
-/// late.
-fn source(server: &Server, dataset: Dataset, root: Option<&Dir>, previous: Option<&Generation>) -> Result<Option<Dir>> {
-    let name = dataset.name();
-    let Some(live) = server.dataset(dataset)? else { return Ok(None) };
-    let had = match (previous, root) {
-        (Some(previous), Some(root)) => match previous.dir(root)?.sub(name.as_bytes())? {
-            Some(old) => generation::has_files(&old)?,
-            None => false,
-        },
-        _ => false,
-    };
-    if had && !generation::has_files(&live)? {
-        return Err(Error::NoSource {
-            why: format!("{name}: empty on the server, but not in the previous snapshot"),
-            next: "check the server's data; no snapshot was taken",
-        });
-    }
-    Ok(Some(live))
 }
 
 fn plan(args: &Args, env: &Env, sources: &Sources, path: &Path) -> Result<PathBuf> {
@@ -177,24 +195,30 @@ fn build(
     previous: Option<&Generation>,
     report: &mut Report,
 ) -> Result<()> {
-    let seq = previous.and_then(|previous| previous.header.as_ref()?.seq).unwrap_or(0);
-    let taken = Some(env.clock.now());
-    let header = Header { seq: Some(seq.saturating_add(1)), taken, ..Header::complete(&sources.server.id) };
-    let file = built.create(MANIFEST, 0o600)?;
     let fail = |error| Error::io("write", &built.path_of(MANIFEST), error);
-    let mut list = Writer::new(file, &header).map_err(fail)?;
-    take_dump(args, sources, built, &mut list)?;
+    let taken = Some(env.clock.now());
+    let dump = take_dump(args, sources, built)?;
     // No ingest and no undo exchanges a directory that is being read, nor brings master of one time and docviewer of another.
     // They lock them in this order too.
     let locks = [sources.server.lock(Dataset::Master)?, sources.server.lock(Dataset::Docviewer)?];
-    // In walk order: docviewer before master.
+    // Opened only now: a directory from before the dump may have been exchanged and removed meanwhile. In walk order: docviewer before master.
+    let mut live = Vec::new();
     for dataset in sources.datasets.iter().rev() {
-        // Opened only now: a directory from before the dump may have been exchanged and removed meanwhile.
-        let live = source(&sources.server, *dataset, Some(root), previous)?.ok_or_else(|| Error::Busy {
-            why: format!("{} went away while the snapshot was taken", dataset.name()),
-            next: "check the server's data and run it again",
-        })?;
-        let taken = take_at_rest(*dataset, &live, root, built, previous, &mut list)?;
+        let dir = sources.server.dataset(*dataset)?.ok_or_else(|| went_away(*dataset))?;
+        live.push((*dataset, dir));
+    }
+    let filled = filled(&live, built)?;
+    let header = Header {
+        seq: Some(sources.number),
+        taken,
+        filled: Some(part::words(&filled)),
+        ..Header::complete(&sources.server.id)
+    };
+    let mut list = Writer::new(built.create(MANIFEST, 0o600)?, &header).map_err(fail)?;
+    list.push(&dump).map_err(fail)?;
+    for (dataset, live) in &live {
+        let before = Before { root, generation: previous, rotten: &sources.rotten };
+        let taken = take_at_rest(*dataset, live, before, built, &mut list)?;
         let name = dataset.name();
         info!(
             "{name}: {} file(s), of these {} copied ({} bytes, {} as clones), the others shared",
@@ -205,11 +229,36 @@ fn build(
         report.datasets.insert(name.to_owned(), value);
     }
     drop(locks);
+    // The manifest's first line was written before they were taken.
+    if part::look(built)? != filled {
+        return Err(Error::Busy {
+            why: "a dataset was emptied or filled while the snapshot was taken".to_owned(),
+            next: "wait until nobody works there and run it again",
+        });
+    }
     take_settings(env, built, &mut list)?;
     list.finish().and_then(|file| file.sync_all()).map_err(fail)
 }
 
-fn take_dump(args: &Args, sources: &Sources, built: &Dir, list: &mut Writer<File>) -> Result<()> {
+/// The parts that the snapshot will hold.
+fn filled(live: &[(Dataset, Dir)], built: &Dir) -> Result<Filled> {
+    let mut filled = part::of_dump_in(built)?;
+    for (dataset, dir) in live {
+        if part::has_files(dir)? {
+            filled.extend(Part::of(dataset.name()));
+        }
+    }
+    Ok(filled)
+}
+
+fn went_away(dataset: Dataset) -> Error {
+    Error::Busy {
+        why: format!("{} went away while the snapshot was taken", dataset.name()),
+        next: "check the server's data and run it again",
+    }
+}
+
+fn take_dump(args: &Args, sources: &Sources, built: &Dir) -> Result<Listed> {
     const NAME: &[u8] = b"pg_dump.sql";
     let dir = built.make(b"db", 0o700)?;
     // The timer's run may come before the database is up.
@@ -217,29 +266,35 @@ fn take_dump(args: &Args, sources: &Sources, built: &Dir, list: &mut Writer<File
     let options = dump::Options { pg_options: args.pg_option.clone(), wait, ..dump::Options::default() };
     dump::dump(&sources.uri, &options, &dir, NAME)?;
     let (_, entry) = dir.read(NAME)?;
-    let listed = Listed {
+    Ok(Listed {
         path: b"db/pg_dump.sql".to_vec(),
         size: entry.size,
         mtime: entry.mtime,
         sha256: Some(copy::hash(&dir, NAME)?),
-    };
-    list.push(&listed).map_err(|error| Error::io("write the list of", built.path(), error))
+    })
+}
+
+/// The snapshots that are there, and what of the newest is not shared on.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    root: &'a Dir,
+    generation: Option<&'a Generation>,
+    rotten: &'a BTreeSet<Vec<u8>>,
 }
 
 /// Takes a dataset, from the beginning again if somebody changes it meanwhile: locks hold our own runs only.
 fn take_at_rest(
     dataset: Dataset,
     live: &Dir,
-    root: &Dir,
+    before: Before<'_>,
     built: &Dir,
-    previous: Option<&Generation>,
     list: &mut Writer<File>,
 ) -> Result<Taken> {
     let fail = |error| Error::io("write", &built.path_of(MANIFEST), error);
     let mark = list.mark().map_err(fail)?;
     let mut attempt = 1;
     loop {
-        let error = match take_dataset(dataset, live, root, built, previous, list) {
+        let error = match take_dataset(dataset, live, before, built, list) {
             Err(error) if is_change(&error) => error,
             taken => return taken,
         };
@@ -259,18 +314,20 @@ fn take_at_rest(
 fn take_dataset(
     dataset: Dataset,
     live: &Dir,
-    root: &Dir,
+    before: Before<'_>,
     built: &Dir,
-    previous: Option<&Generation>,
     list: &mut Writer<File>,
 ) -> Result<Taken> {
     let name = dataset.name();
     let to = built.make(name.as_bytes(), 0o755)?;
     let entry = live.entry()?;
     to.set_owner_mode(Some(entry.owner), entry.mode & 0o777)?;
-    let previous = match previous {
-        Some(previous) => match previous.dir(root)?.sub(name.as_bytes())? {
-            Some(dir) => Some(Previous { dir, files: previous.files(root, dataset.prefix())? }),
+    let previous = match before.generation {
+        Some(previous) => match previous.dir(before.root)?.sub(name.as_bytes())? {
+            Some(dir) => {
+                let files = previous.files(before.root, dataset.prefix())?;
+                Some(Previous { dir, files, rotten: before.rotten.clone() })
+            }
             None => None,
         },
         None => None,

@@ -23,6 +23,8 @@ pub const PROVISIONED: &str = "provisioned";
 const RESTORED: &[u8] = b"restored-from";
 /// So much of it is read, bytes; the oldest lines go.
 const MAX_RESTORED: usize = 4096;
+/// The number of the last snapshot: kept apart from the snapshots, so that none is used again once they are removed.
+const SNAPSHOTS: &str = "snapshot-number";
 /// The number of the last export.
 const EXPORTS: &str = "exports";
 /// No clock of ours shows a later time (the year 2200): what says so is in other units.
@@ -203,6 +205,45 @@ impl Server {
         let last = self.recorded(EXPORTS)?;
         let next = if last > 0 { last.saturating_add(1) } else { now.max(YEAR_2000) };
         self.write_state(EXPORTS, next).map(|()| next)
+    }
+
+    /// The number of the next snapshot: one more than the last that was ever used here, and than `highest`, the highest of those that are there.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn next_snapshot_number(&self, highest: u64) -> Result<u64> {
+        Ok(self.last_snapshot_number()?.max(highest).saturating_add(1))
+    }
+
+    fn last_snapshot_number(&self) -> Result<u64> {
+        Ok(u64::try_from(self.recorded(SNAPSHOTS)?).unwrap_or(0))
+    }
+
+    /// Notes that a snapshot of that number is about to appear here, or exists elsewhere: later ones get higher numbers. Durable when this returns.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`.
+    pub fn raise_snapshot_number(&self, number: u64) -> Result<()> {
+        if number <= self.last_snapshot_number()? {
+            return Ok(());
+        }
+        self.write_state(SNAPSHOTS, i64::try_from(number).unwrap_or(i64::MAX))
+    }
+
+    /// The number of the snapshot with which an operator acknowledged that a part is empty; 0 if nobody did.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn accepted_empty(&self, part: &str) -> Result<u64> {
+        Ok(u64::try_from(self.recorded(&format!("empty-{part}"))?).unwrap_or(0))
+    }
+
+    /// An operator acknowledges that a part is empty in the snapshot of that number.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`.
+    pub fn accept_empty(&self, part: &str, number: u64) -> Result<()> {
+        self.write_state(&format!("empty-{part}"), i64::try_from(number).unwrap_or(i64::MAX))
     }
 
     /// Marks the machine as a server that is complete. False if it is marked already.

@@ -255,6 +255,18 @@ impl Dir {
             .map_err(|error| self.err("create", name, error))
     }
 
+    /// A new file without a name: it goes with its last descriptor, whatever happens.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn unnamed(&self) -> Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, ".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => Ok(File::from(fd)),
+            Err(error) => Err(Error::io("make a file in", &self.path, error)),
+        }
+    }
+
     /// Removes a name that is no directory; nothing to do if it is not there.
     ///
     /// # Errors

@@ -174,8 +174,10 @@ fn line(name: &str, value: &Value) -> String {
             format!("{name}: USB メモリに {name} フォルダがありません。何もしていません")
         }
         "nothing to do" => format!("{name}: 変わりはありません"),
-        "written and verified" => format!("{archive} を書き、読み直して確かめました ({bytes})"),
-        "there and verified" => format!("{archive} は前の回に書いてあり、確かめました ({bytes})"),
+        "written and verified" => format!("{archive} を書き、読み直して確かめました ({bytes})。{}", snapshot_of(value)),
+        "there and verified" => {
+            format!("{archive} は前の回に書いてあり、確かめました ({bytes})。{}", snapshot_of(value))
+        }
         "restored" => {
             format!(
                 "{archive} からサーバを元に戻しました。ファイル {} 件 ({bytes})、表 {} 個",
@@ -193,6 +195,15 @@ fn line(name: &str, value: &Value) -> String {
         "not restored" => format!("サーバには戻していません: {}", shown(reason)),
         outcome => format!("{name}: {}: {}", trouble(outcome), shown(reason)),
     }
+}
+
+/// Which state of the server an archive holds.
+fn snapshot_of(value: &Value) -> String {
+    let taken = shown(word(value, "taken").unwrap_or_default());
+    let unproven = value.get("unproven").and_then(Value::as_bool) == Some(true);
+    let doubt =
+        if unproven { "。前のシステムのもので、正しいとは確かめられません" } else { "" };
+    format!("{taken} のスナップショットです{doubt}")
 }
 
 /// The record's word for a bad end.

@@ -35,6 +35,7 @@ mod header;
 mod list;
 mod members;
 mod pattern;
+mod peek;
 mod proof;
 mod read;
 mod root;
@@ -45,8 +46,9 @@ mod write;
 pub use failing::is_not_taken;
 pub use list::{Seen, list};
 pub use pattern::Pattern;
+pub use peek::{Beginning, peek};
 pub use read::{Checked, Source, read};
-pub use write::{Written, estimate, write};
+pub use write::{Written, digest, estimate, write, write_listed};
 
 /// Bytes of tar in a zstd frame (the last has less). Fixed, so that the bytes do not depend on the number of cores.
 pub const FRAME: usize = 4 << 20;

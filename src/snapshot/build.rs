@@ -1,9 +1,10 @@
 //! Copies a tree into a snapshot; what did not change since the previous snapshot is shared with it. A snapshot never has
 //! fewer files than the tree: one that is changed meanwhile is taken anew (SPEC 7).
 
+use std::collections::BTreeSet;
 use std::fs::File;
 
-use log::warn;
+use log::{info, warn};
 
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
@@ -22,6 +23,8 @@ pub struct Previous {
     pub dir: Dir,
     /// Its files; none if that snapshot has no manifest.
     pub files: Option<Stream>,
+    /// What was found rotten in some snapshot, by its path in one: it is not shared on.
+    pub rotten: BTreeSet<Vec<u8>>,
 }
 
 /// What was taken.
@@ -67,11 +70,16 @@ pub fn take(
             (Step::Enter { .. }, _) => targets.push(None),
             (Step::Leave, _) => drop(targets.pop()),
             (Step::File { left: Some(left @ Entry { kind: Kind::File, .. }), right }, Some(target)) => {
+                let path = [prefix, walk.path()].concat();
+                let is_rotten = previous.as_ref().is_some_and(|previous| previous.rotten.contains(&path));
+                let right = right.filter(|_| !is_rotten);
+                if is_rotten {
+                    info!("{} was found rotten in a snapshot: it is copied anew", Shown(&path));
+                }
                 let files = previous.as_mut().and_then(|previous| previous.files.as_mut());
                 let before = taken.bytes;
                 let (size, mtime, sha256) = one(&walk, left, right, files, target, &mut taken, progress)?;
                 early.wrote(taken.bytes - before).map_err(|error| to.not_flushed(error))?;
-                let path = [prefix, walk.path()].concat();
                 let listed = Listed { path, size, mtime, sha256: Some(sha256) };
                 list.push(&listed).map_err(|error| Error::io("write the list of", to.path(), error))?;
             }

@@ -2,6 +2,7 @@
 
 use log::{info, warn};
 
+use super::part::{self, Filled, Part};
 use super::retention::{self, Fate, Known};
 use crate::clock::{Belief, Clock, parse_dir_name};
 use crate::error::{Error, Result};
@@ -9,7 +10,6 @@ use crate::os::dir::Dir;
 use crate::tree::manifest::{Header, Reader};
 use crate::tree::remove;
 use crate::tree::stream::Stream;
-use crate::tree::walk::{Step, Walk};
 
 /// A snapshot's manifest.
 pub const MANIFEST: &[u8] = b"manifest.json";
@@ -30,9 +30,30 @@ pub struct Generation {
 }
 
 impl Generation {
+    /// Its number; 0 if the original system made it.
+    pub fn number(&self) -> u64 {
+        self.header.as_ref().and_then(|header| header.seq).unwrap_or(0)
+    }
+
     /// Its place in the order: the original system's first, by name.
     fn order(&self) -> (u64, &str) {
-        (self.header.as_ref().and_then(|header| header.seq).unwrap_or(0), &self.name)
+        (self.number(), &self.name)
+    }
+
+    /// When it was taken, unix seconds; of one that the original system made what its name says.
+    pub fn taken(&self, clock: Clock) -> Option<i64> {
+        self.header.as_ref().and_then(|header| header.taken).or_else(|| clock.of_dir_name(&self.name))
+    }
+
+    /// Which parts of it hold anything: its manifest says so, else it is looked at.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn filled(&self, root: &Dir) -> Result<Filled> {
+        match self.header.as_ref().and_then(part::of_header) {
+            Some(filled) => Ok(filled),
+            None => part::look(&self.dir(root)?),
+        }
     }
 
     /// Its directory.
@@ -58,6 +79,18 @@ impl Generation {
     }
 }
 
+/// The first line of a snapshot's manifest; none if it has no manifest.
+///
+/// # Errors
+/// `Io`, `Unreadable`.
+pub fn header(snapshot: &Dir) -> Result<Option<Header>> {
+    let Some((file, _)) = snapshot.read_if_there(MANIFEST)? else { return Ok(None) };
+    match Reader::new(file) {
+        Ok(reader) => Ok(Some(reader.header().clone())),
+        Err(source) => Err(Error::Unreadable { path: snapshot.shown(MANIFEST), source }),
+    }
+}
+
 /// All complete snapshots, the newest last: by sequence number, never by name, which the clock made.
 ///
 /// # Errors
@@ -67,15 +100,12 @@ pub fn list(root: &Dir) -> Result<Vec<Generation>> {
     for name in root.names()?.iter() {
         let Some(name) = std::str::from_utf8(name).ok().filter(|name| parse_dir_name(name).is_some()) else { continue };
         let Ok(Some(dir)) = root.sub(name.as_bytes()) else { continue };
-        let header = match dir.read_if_there(MANIFEST)? {
-            Some((file, _)) => match Reader::new(file) {
-                Ok(reader) => Some(reader.header().clone()),
-                Err(error) => {
-                    warn!("{} is not used: {error}", dir.shown(MANIFEST));
-                    continue;
-                }
-            },
-            None => None,
+        let header = match header(&dir) {
+            Err(error @ Error::Unreadable { .. }) => {
+                warn!("snapshot {name} is not used: {error}");
+                continue;
+            }
+            header => header?,
         };
         if header.as_ref().is_none_or(Header::is_complete) {
             generations.push(Generation { name: name.to_owned(), header });
@@ -85,18 +115,23 @@ pub fn list(root: &Dir) -> Result<Vec<Generation>> {
     Ok(generations)
 }
 
-/// Whether a dataset's directory holds a file that counts.
+/// The parts that the newest snapshot lacks although an older one has them, each with the last one that does. That one is never pruned, so
+/// this is known as long as it is so. `accepted`: the number of the snapshot with which an operator acknowledged that a part is empty.
 ///
 /// # Errors
-/// `Io`, `Unreadable`.
-pub fn has_files(dataset: &Dir) -> Result<bool> {
-    let mut walk = Walk::new(Some(dataset), None)?;
-    while let Some(step) = walk.step()? {
-        if matches!(step, Step::File { .. }) && walk.path() != b"meta.json" {
-            return Ok(true);
+/// `Io`, `Unreadable`, those of `accepted`.
+pub fn emptied(root: &Dir, accepted: impl Fn(Part) -> Result<u64>) -> Result<Vec<(Part, Generation)>> {
+    let generations = list(root)?;
+    let filled = generations.iter().map(|generation| generation.filled(root)).collect::<Result<Vec<_>>>()?;
+    let mut found = Vec::new();
+    for (part, at) in part::emptied(&filled) {
+        let Some(last) = generations.get(at) else { continue };
+        // It may have been filled again since it was acknowledged.
+        if accepted(part)? <= last.number() {
+            found.push((part, last.clone()));
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 /// An empty directory to build a snapshot in, cleared of what a run that was cut off left there.
@@ -144,13 +179,11 @@ pub fn publish(root: &Dir, built: &Dir, clock: Clock) -> Result<String> {
 /// `Io`.
 pub fn prune(root: &Dir, days: u32, belief: &Belief, clock: Clock, dry_run: bool) -> Result<()> {
     let generations = list(root)?;
-    let known: Vec<Known> = generations
-        .iter()
-        .filter_map(|generation| {
-            let named = clock.of_dir_name(&generation.name)?;
-            Some(Known { name: generation.name.clone(), named, complete: true })
-        })
-        .collect();
+    let mut known = Vec::new();
+    for generation in &generations {
+        let Some(named) = clock.of_dir_name(&generation.name) else { continue };
+        known.push(Known { name: generation.name.clone(), named, filled: generation.filled(root)? });
+    }
     for (snapshot, fate) in known.iter().zip(retention::decide(&known, days, belief)) {
         match fate {
             Fate::Surplus if dry_run => info!("plan: remove snapshot {}", snapshot.name),
@@ -158,6 +191,9 @@ pub fn prune(root: &Dir, days: u32, belief: &Belief, clock: Clock, dry_run: bool
                 root.rename(snapshot.name.as_bytes(), root, BUILDING)?;
                 remove::tree(root, BUILDING)?;
                 info!("snapshot {} removed: older than {days} days", snapshot.name);
+            }
+            Fate::Kept(why) if why == retention::LAST_WITH => {
+                info!("snapshot {} stays however old: {why}", snapshot.name);
             }
             Fate::Kept(_) => {}
         }

@@ -1,51 +1,131 @@
 //! The archives on a backup stick: which there are, which are too many, and whether another fits (SPEC 7).
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 
+use log::{info, warn};
+
+use super::archive::{self, Beginning};
+use super::part::Filled;
+use super::retention::{self, Fate};
 use crate::error::{Error, Result};
-use crate::os::dir::Dir;
+use crate::os::dir::{Dir, Entry, Kind};
+use crate::os::flow::Once;
+use crate::os::signal;
 use crate::text::{Bytes, unhex_exactly};
+use crate::tree::manifest::Header;
 use crate::tree::same::Limits;
 
 const SUFFIX: &str = "_full.tar.zst";
 /// For the checksum, directories and the filesystem's own needs, bytes.
 const MARGIN: u64 = 256 * 1024;
 
-/// The archives on a stick by date, the oldest first: `YYYY-MM-DD_full.tar.zst`.
-///
-/// # Errors
-/// `Io`.
-pub fn list(root: &Dir) -> Result<Vec<String>> {
-    let is_ours = |name: &&str| {
-        name.strip_suffix(SUFFIX).is_some_and(|date| crate::clock::parse_dir_name(&format!("{date}_000000")).is_some())
-    };
-    let names = root.names()?;
-    Ok(names.iter().filter_map(|name| std::str::from_utf8(name).ok()).filter(is_ours).map(str::to_owned).collect())
+/// So much of an archive says what it is of, bytes, if its manifest's first line does: the first frame.
+const QUICK: u64 = 6 << 20;
+
+/// An archive on a stick, as its beginning says. Nothing of that is proved.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// `YYYY-MM-DD_full.tar.zst`, or with the time `YYYY-MM-DD_HHMMSS_full.tar.zst`.
+    pub name: String,
+    /// Its manifest's first line; none if the original system made it, or its beginning can't be read.
+    pub header: Option<Header>,
+    /// The parts that hold anything; none if that is not known.
+    pub filled: Option<Filled>,
 }
 
-/// The newest archive by date.
+impl Archive {
+    /// Its snapshot's number; 0 if it has none.
+    pub fn number(&self) -> u64 {
+        self.header.as_ref().and_then(|header| header.seq).unwrap_or(0)
+    }
+}
+
+/// The archives on a stick, the newest last: by the numbers of their snapshots, never by name, which the clock made. Those without a number come first, by
+/// name. Only the beginning of each is read.
 ///
 /// # Errors
-/// `Io`.
+/// `Io`, `Interrupted`.
+pub fn archives(root: &Dir) -> Result<Vec<Archive>> {
+    let mut archives = Vec::new();
+    for name in root.names()?.iter().filter_map(|name| std::str::from_utf8(name).ok()).filter(|name| is_archive(name)) {
+        if let Some(Entry { kind: Kind::File, .. }) = root.look(name.as_bytes())? {
+            archives.push(look(root, name)?);
+        }
+    }
+    archives.sort_by(|a, b| (a.number(), &a.name).cmp(&(b.number(), &b.name)));
+    Ok(archives)
+}
+
+/// Whether it is the name of an archive of ours or of the original system's.
+fn is_archive(name: &str) -> bool {
+    let time = |text: &str| crate::clock::parse_dir_name(text).is_some();
+    name.strip_suffix(SUFFIX).is_some_and(|date| time(date) || time(&format!("{date}_000000")))
+}
+
+fn look(root: &Dir, name: &str) -> Result<Archive> {
+    let (file, entry) = root.read(name.as_bytes())?;
+    let peeked = match archive::peek(Once::new(file).take(QUICK)) {
+        // Cut off by us, and not said all of it.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData && entry.size > QUICK => {
+            archive::peek(Once::new(root.read(name.as_bytes())?.0))
+        }
+        peeked => peeked,
+    };
+    signal::check()?;
+    let name = name.to_owned();
+    Ok(match peeked {
+        Ok(Some(Beginning { header, filled })) => Archive { name, header: Some(header), filled: Some(filled) },
+        Ok(None) => Archive { name, header: None, filled: None },
+        // What nobody can restore holds nothing; what can't be read now perhaps can on another machine.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            warn!("{name} is damaged at its beginning: {error}");
+            Archive { name, header: None, filled: Some(Filled::new()) }
+        }
+        Err(error) => {
+            warn!("{name} can't be read at its beginning: {error}");
+            Archive { name, header: None, filled: None }
+        }
+    })
+}
+
+/// The names of the archives, in the order of [`archives`].
+///
+/// # Errors
+/// As [`archives`].
+pub fn list(root: &Dir) -> Result<Vec<String>> {
+    Ok(archives(root)?.into_iter().map(|archive| archive.name).collect())
+}
+
+/// The newest archive, by number.
+///
+/// # Errors
+/// As [`archives`].
 pub fn newest(root: &Dir) -> Result<Option<String>> {
     Ok(list(root)?.pop())
 }
 
-/// The archives beyond `retention` (0: none) once `coming` is there.
-///
-/// # Errors
-/// `Io`.
-pub fn surplus(root: &Dir, coming: &str, retention: u32) -> Result<Vec<String>> {
-    Ok(too_many(list(root)?, coming, retention))
+/// The names of those beyond `retention` (0: none) beside the one of the name `coming`, which is the newest and holds `filled`.
+pub fn surplus(archives: &[Archive], coming: &str, filled: &Filled, retention: u32) -> Vec<String> {
+    let others: Vec<&Archive> = archives.iter().filter(|archive| archive.name != coming).collect();
+    let known: Vec<Option<Filled>> = others.iter().map(|archive| archive.filled.clone()).collect();
+    let mut surplus = Vec::new();
+    for (archive, fate) in others.iter().zip(retention::on_stick(&known, filled, retention)) {
+        match fate {
+            Fate::Surplus => surplus.push(archive.name.clone()),
+            Fate::Kept(why) if why == retention::LAST_WITH => {
+                info!("{} stays on the stick beyond the retention: {why}", archive.name);
+            }
+            Fate::Kept(_) => {}
+        }
+    }
+    surplus
 }
 
-/// *Pure.* The oldest of `names`, so many that with `coming` at most `retention` stay; never `coming` itself.
-fn too_many(mut names: Vec<String>, coming: &str, retention: u32) -> Vec<String> {
-    names.retain(|name| name != coming);
-    let stay = usize::try_from(retention).unwrap_or(usize::MAX).saturating_sub(1);
-    let gone = if retention == 0 { 0 } else { names.len().saturating_sub(stay) };
-    names.truncate(gone);
-    names
+/// Whether the archive of that name would take with it something that neither the others nor the coming one, which holds `filled`, have.
+pub fn is_last_with(archives: &[Archive], name: &str, filled: &Filled) -> bool {
+    let Some(at) = archives.iter().position(|archive| archive.name == name) else { return false };
+    let known: Vec<Option<Filled>> = archives.iter().map(|archive| archive.filled.clone()).collect();
+    retention::on_stick(&known, filled, 1).get(at) == Some(&Fate::Kept(retention::LAST_WITH))
 }
 
 /// The bytes that archives take.
@@ -104,41 +184,4 @@ pub fn check_room(root: &Dir, needed: u64, limits: Limits, freed: u64) -> Result
         });
     }
     Ok(())
-}
-
-/// Whether a snapshot's dump makes any table. Reads up to the first one.
-///
-/// # Errors
-/// `Unreadable`.
-pub fn dump_has_tables(snapshot: &Dir) -> Result<bool> {
-    let Some(db) = snapshot.sub(b"db")? else { return Ok(false) };
-    let Some((file, _)) = db.read_if_there(b"pg_dump.sql")? else { return Ok(false) };
-    let mut input = BufReader::new(file);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A line of a COPY block may be huge; before the first table there are none.
-        let read = (&mut input).take(1 << 20).read_until(b'\n', &mut line);
-        match read.map_err(|source| Error::Unreadable { path: db.shown(b"pg_dump.sql"), source })? {
-            0 => return Ok(false),
-            _ if line.starts_with(b"CREATE TABLE ") => return Ok(true),
-            _ => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_oldest_go() {
-        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let four = names(&["1", "2", "3", "4"]);
-        assert_eq!(too_many(four.clone(), "5", 4), ["1"]);
-        assert_eq!(too_many(four.clone(), "4", 4), [""; 0]);
-        assert_eq!(too_many(four.clone(), "5", 1), ["1", "2", "3", "4"]);
-        assert_eq!(too_many(four.clone(), "5", 0), [""; 0], "0 keeps all");
-        assert_eq!(too_many(four, "0", 2), ["1", "2", "3"], "whatever is coming");
-    }
 }

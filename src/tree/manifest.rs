@@ -24,6 +24,9 @@ const MAX_PATH: usize = 26 * 1024;
 /// The longest line that is read: such a path, each byte escaped, and the rest.
 const MAX_LINE: u64 = 160 * 1024;
 
+/// The highest number of a snapshot: far more than a server takes, so that nothing that is foreign can use them up.
+const MAX_SEQ: u64 = 1_000_000_000;
+
 /// Whether what a manifest describes is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -60,6 +63,9 @@ pub struct Header {
     /// In a snapshot: when it was taken, unix seconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub taken: Option<i64>,
+    /// In a snapshot: which of its parts hold anything; none in those of the first version.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub filled: Option<Vec<String>>,
 }
 
 impl Header {
@@ -75,6 +81,7 @@ impl Header {
             previous: None,
             seq: None,
             taken: None,
+            filled: None,
         }
     }
 }
@@ -236,6 +243,9 @@ impl<R: Read> Reader<R> {
             serde_json::from_slice::<Header>(&[start, b"}"].concat()).map_err(|_| invalid("its first line"))?;
         if header.version != 1 {
             return Err(invalid("its version"));
+        }
+        if header.seq.is_some_and(|number| number > MAX_SEQ) {
+            return Err(invalid("its number"));
         }
         reader.header = header;
         Ok(reader)

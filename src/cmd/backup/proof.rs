@@ -1,15 +1,12 @@
 //! Proves an archive on a stick: that it is whole, of the snapshot that is backed up, and what the snapshot's manifest says.
 
-use super::Work;
+use super::work::Work;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::snapshot::archive::{self, Checked, Source};
-use crate::snapshot::generation;
-use crate::tree::manifest::Header;
-use crate::tree::stream::Stream;
-use crate::tree::verify;
+use crate::snapshot::rot;
 
 /// Reads an archive as a whole and holds it against its own manifest, and that against the snapshot's.
 ///
@@ -19,8 +16,7 @@ pub(super) fn verify(dir: &Dir, name: &[u8], work: &Work, sha256: Option<[u8; 32
     let (file, entry) = dir.read(name)?;
     let mut progress = Progress::new(format!("{}: reading it back", work.name), entry.size, 0);
     let checked = archive::read(Once::new(file), whole(&dir.shown(name), sha256), &mut progress)?;
-    let id = |header: &Option<Header>| header.as_ref().map(|header| (header.server.clone(), header.seq));
-    if id(&checked.manifest) == id(&work.snapshot.header) {
+    if checked.manifest_sha256 == Some(work.digest) {
         return Ok(checked);
     }
     Err(Error::Failed { why: format!("{} is of another snapshot", dir.shown(name)), next: "run it again" })
@@ -38,7 +34,7 @@ pub(super) fn whole(shown: &str, sha256: Option<[u8; 32]>) -> Source<'_> {
 /// `Failed` if the snapshot is damaged, or else the stick can't keep what is written; as [`verify`].
 pub(super) fn read_back(dir: &Dir, name: &[u8], work: &Work) -> Result<Checked> {
     verify(dir, name, work, None).map_err(|error| match error {
-        Error::Refused { why, .. } => match check_snapshot(work) {
+        Error::Refused { why, .. } => match examine(work) {
             Ok(()) => Error::Failed {
                 why: format!("what the stick gives back is not what was written: {why}"),
                 next: "use another stick; the archives on this one are as they were",
@@ -49,14 +45,12 @@ pub(super) fn read_back(dir: &Dir, name: &[u8], work: &Work) -> Result<Checked> 
     })
 }
 
-/// Holds every file of the snapshot against its manifest.
-fn check_snapshot(work: &Work) -> Result<()> {
-    let (dir, name) = (&work.dir, generation::MANIFEST);
-    let (file, _) = dir.read(name)?;
-    let list = Stream::new(file, dir.shown(name), b"")?;
+/// Holds every file of the snapshot against its manifest, and notes what is rotten. Of one without a manifest there is nothing to hold it against.
+///
+/// # Errors
+/// As [`rot::examine`].
+pub(super) fn examine(work: &Work) -> Result<()> {
+    let Some(state) = &work.state else { return Ok(()) };
     let mut progress = Progress::new(format!("{}: looking for the fault", work.snapshot.name), 0, 0);
-    verify::verify(dir, &generation::PARTS, b"", Some(list), &mut progress, |path, fault| {
-        let why = format!("{}: {fault}: the snapshot is not whole", dir.shown(path));
-        Err(Error::Failed { why, next: super::NEW_SNAPSHOT })
-    })
+    rot::examine(&work.dir, state, &mut progress)
 }

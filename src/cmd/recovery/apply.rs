@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Kind, set_owner_mode};
 use crate::os::postgres::Client;
 use crate::settings::pg_uri::PgUri;
-use crate::snapshot::{client, dump, load};
+use crate::snapshot::{client, dump, generation, load};
 use crate::tree::walk::{Step, Walk};
 
 /// Finishes a recovery that was staged, whoever runs it; nothing to do if all is in its place already. `no_database`: the operator
@@ -66,6 +66,10 @@ fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record, 
         if let Some(taken) = record.taken {
             server.note_seen(taken)?;
         }
+        // The numbers of its snapshots are used: sticks have archives of them.
+        if let Some(number) = generation::header(&staged)?.and_then(|header| header.seq) {
+            server.raise_snapshot_number(number)?;
+        }
         record.phase = Phase::Placed;
         place.save(record)?;
     }
@@ -82,7 +86,7 @@ fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record, 
     }
     if let Some(id) = &record.server {
         server.set_id(id)?;
-        info!("this server is {} now", id);
+        info!("this server is {id} now");
     }
     record.phase = Phase::Applied;
     place.save(record)

@@ -10,7 +10,7 @@ use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
-use crate::snapshot::{generation, shelf};
+use crate::snapshot::{generation, part};
 
 /// Refuses a server that holds data. Its database is asked by [`super::apply`]: a stick's job does not reach it.
 ///
@@ -53,7 +53,7 @@ pub fn files(server: &Server) -> Result<()> {
 /// # Errors
 /// As [`check`].
 pub fn in_dataset(live: &Dir) -> Result<()> {
-    if generation::has_files(live)? {
+    if part::has_files(live)? {
         return Err(holds(&format!("there are files in {}", live.path().display())));
     }
     Ok(())
@@ -75,12 +75,5 @@ pub fn holds(what: &str) -> Error {
 /// # Errors
 /// `Io`, `Unreadable`.
 pub fn holds_anything(snapshot: &Dir) -> Result<bool> {
-    for dataset in Dataset::ALL {
-        if let Some(dir) = snapshot.sub(dataset.name().as_bytes())?
-            && generation::has_files(&dir)?
-        {
-            return Ok(true);
-        }
-    }
-    shelf::dump_has_tables(snapshot)
+    Ok(!part::look(snapshot)?.is_empty())
 }

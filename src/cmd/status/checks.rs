@@ -20,7 +20,7 @@ use crate::os::jobs::Room;
 use crate::os::postgres::Client;
 use crate::os::systemd;
 use crate::settings::Thresholds;
-use crate::snapshot::{client, generation};
+use crate::snapshot::{client, generation, part};
 use crate::text::Bytes;
 
 const HOUR: i64 = 3600;
@@ -60,7 +60,7 @@ const CHECKS: [(&str, &str, Check); 14] = [
     ("data", "サーバのデータ", |facts| facts.on_server(|server| data(facts, server))),
     ("ingest", "取り込み", ingest),
     ("lost_edits", "採られなかった編集", |facts| facts.on_server(lost_edits)),
-    ("snapshot", "スナップショット", snapshot),
+    ("snapshot", "スナップショット", |facts| facts.on_server(|server| snapshot(facts, server))),
     ("backup", "バックアップ", backup),
     ("restore_drill", "戻す試験", restore_drill),
     ("mirror", "ミラー比較", mirror),
@@ -138,7 +138,7 @@ fn data(facts: &Facts<'_>, server: &Server) -> Result<Found> {
     let mut empty = Vec::new();
     for dataset in Dataset::ALL {
         let filled = match server.dataset(dataset)? {
-            Some(dir) => generation::has_files(&dir)?,
+            Some(dir) => part::has_files(&dir)?,
             None => false,
         };
         if !filled {
@@ -193,18 +193,27 @@ fn lost_edits(server: &Server) -> Result<Found> {
     })
 }
 
-fn snapshot(facts: &Facts<'_>) -> Result<Found> {
+fn snapshot(facts: &Facts<'_>, server: &Server) -> Result<Found> {
     let next = "sudo tool-snapshot.sh。続くなら journalctl -u tool-snapshot.service -n 20";
-    let newest = match Dir::open_if_there(&facts.env.settings.snapshot_root)? {
-        Some(root) => generation::list(&root)?.pop(),
-        None => None,
+    let Some(root) = Dir::open_if_there(&facts.env.settings.snapshot_root)? else {
+        return Ok(bad("1 つもありません", next));
     };
-    let Some(newest) = newest else { return Ok(bad("1 つもありません", next)) };
-    let taken = newest.header.as_ref().and_then(|header| header.taken);
-    let taken = taken.or_else(|| facts.clock.of_dir_name(&newest.name)).unwrap_or(0);
+    let Some(newest) = generation::list(&root)?.pop() else { return Ok(bad("1 つもありません", next)) };
+    let taken = newest.taken(facts.clock).unwrap_or(0);
+    if taken > facts.now {
+        return Ok(bad(format!("{} のもので、時計より先です", facts.clock.log_time(taken)), next));
+    }
     let hours = i64::from(facts.most.snapshot_hours);
     if facts.now - taken > hours * HOUR {
         return Ok(bad(format!("{} が最後で、{hours} 時間より古い", facts.when(taken)), next));
+    }
+    let emptied = generation::emptied(&root, |part| server.accepted_empty(part.name()))?;
+    if let Some((_, last)) = emptied.first() {
+        let parts: Vec<&str> = emptied.iter().map(|(part, _)| part.shown()).collect();
+        return Ok(bad(
+            format!("{} が空になりました(入っている最後は {})", parts.join("、"), last.name),
+            "sudo toolmaster restore で戻す。わざと空にしたのなら sudo toolmaster snapshot --accept",
+        ));
     }
     Ok(match facts.runs.last("snapshot") {
         Some(last) if !last.is_done() && last.ended().is_some_and(|ended| ended > taken) => {

@@ -49,6 +49,8 @@ pub struct Checked {
     /// The manifest's first line. `None`: it has no manifest (the original system made it); the frames' checksums are
     /// right and the tar is whole, but whether its files are what they were could not be checked.
     pub manifest: Option<Header>,
+    /// SHA-256 of the manifest.
+    pub manifest_sha256: Option<[u8; 32]>,
 }
 
 /// Reads an archive to its end, proves what is in it and extracts what is wanted. Without an error each file of the
@@ -73,6 +75,7 @@ pub fn read(input: impl Read + Send + 'static, source: Source<'_>, progress: &mu
         promised: None,
         found: Roll::default(),
         written: 0,
+        manifest_sha256: None,
         progress,
     };
     loop {
@@ -97,6 +100,8 @@ struct Reader<'a> {
     /// The same of the files met.
     found: Roll,
     written: u64,
+    /// SHA-256 of the manifest.
+    manifest_sha256: Option<[u8; 32]>,
     progress: &'a mut Progress,
 }
 
@@ -159,6 +164,7 @@ impl Reader<'_> {
             return Err(self.bad(damage("its manifest is that of a snapshot that was never finished")));
         }
         self.promised = Some((header, roll));
+        self.manifest_sha256 = member.proof.map(|proof| proof.sha256);
         Ok(())
     }
 
@@ -262,7 +268,9 @@ impl Reader<'_> {
             Some(_) => return Err(refused(format!("{shown} is damaged: its files are not those of its manifest"))),
             None => None,
         };
-        Ok(Checked { files, content, written: self.written, bytes: total.bytes, sha256: total.sha256, manifest })
+        let (bytes, sha256) = (total.bytes, total.sha256);
+        let manifest_sha256 = self.manifest_sha256;
+        Ok(Checked { files, content, written: self.written, bytes, sha256, manifest, manifest_sha256 })
     }
 
     /// An error between two contents.

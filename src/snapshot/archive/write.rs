@@ -1,7 +1,10 @@
 //! Writes an archive: one pass over the snapshot, in step with its manifest.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::FileExt;
+
+use log::warn;
 
 use super::frames::{Frames, largest};
 use super::header::{BLOCK, Plain, Proof};
@@ -11,7 +14,7 @@ use crate::os::dir::{Dir, Entry};
 use crate::os::progress::Progress;
 use crate::os::signal;
 use crate::text::Shown;
-use crate::tree::copy;
+use crate::tree::copy::HashingWriter;
 use crate::tree::manifest::{Listed, path_order};
 use crate::tree::stream::Stream;
 use crate::tree::walk::{Side, Step, Walk};
@@ -27,15 +30,32 @@ pub struct Written {
     pub content: u64,
 }
 
-/// Writes the snapshot `snapshot` as an archive whose root is called `name` (one component), in step with its manifest. That each
+/// As [`write_listed`] with the snapshot's own manifest.
+///
+/// # Errors
+/// As [`write_listed`].
+pub fn write(snapshot: &Dir, name: &str, out: &mut dyn Write, progress: &mut Progress) -> Result<Written> {
+    let (manifest, _) = snapshot.read(MANIFEST)?;
+    write_listed(snapshot, &manifest, name, out, progress)
+}
+
+/// Writes the snapshot `snapshot` as an archive whose root is called `name` (one component), in step with `manifest`. That each
 /// content is the manifest's is proved where the archive is read back ([`super::read`]), once and of what the medium holds; here it is
 /// not hashed. Nothing is flushed to a medium: that is the caller's.
 ///
 /// # Errors
 /// `Refused` if the snapshot is not as its manifest says, naming the first file; `Unreadable` for its files, `Io` for
 /// `out`, `Interrupted`, `Failed`.
-pub fn write(snapshot: &Dir, name: &str, out: &mut dyn Write, progress: &mut Progress) -> Result<Written> {
-    let (file, entry) = snapshot.read(MANIFEST)?;
+pub fn write_listed(
+    snapshot: &Dir,
+    manifest: &File,
+    name: &str,
+    out: &mut dyn Write,
+    progress: &mut Progress,
+) -> Result<Written> {
+    let unreadable = |source| Error::Unreadable { path: snapshot.shown(MANIFEST), source };
+    let mut file = manifest.try_clone().map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
     let list = Stream::new(file, snapshot.shown(MANIFEST), b"")?;
     let mut writer = Writer {
         snapshot,
@@ -50,7 +70,7 @@ pub fn write(snapshot: &Dir, name: &str, out: &mut dyn Write, progress: &mut Pro
         return Err(writer.not_whole(MANIFEST, "is that of a snapshot that was never finished"));
     }
     writer.directory(b"", &snapshot.entry()?)?;
-    writer.manifest(&entry)?;
+    writer.manifest(manifest)?;
     writer.walk()?;
     writer.frames.put(&[0; 2 * BLOCK])?;
     writer.frames.pad(RECORD)?;
@@ -76,6 +96,10 @@ impl Writer<'_> {
                 Step::File { .. } if walk.path() == MANIFEST => {}
                 Step::File { left: Some(entry), .. } => self.file(&walk, &entry)?,
                 Step::Enter { left: Some(entry), .. } => self.directory(walk.path(), &entry)?,
+                // The original system copied links too; ours has none.
+                Step::Skipped(Side::Left, what) if self.list.header().seq.is_none() => {
+                    warn!("{} is not in the archive: {what}", self.snapshot.shown(walk.path()));
+                }
                 Step::Skipped(Side::Left, what) => return Err(self.not_whole(walk.path(), &format!("is a {what}"))),
                 _ => {}
             }
@@ -92,11 +116,12 @@ impl Writer<'_> {
     }
 
     /// The manifest is read twice more: to hash it for its own header, and to write it.
-    fn manifest(&mut self, entry: &Entry) -> Result<()> {
-        let sha256 = Some(copy::hash(self.snapshot, MANIFEST)?);
+    fn manifest(&mut self, manifest: &File) -> Result<()> {
+        let unreadable = |source| Error::Unreadable { path: self.snapshot.shown(MANIFEST), source };
+        let entry = Entry::of_file(manifest).map_err(unreadable)?;
+        let sha256 = Some(digest(manifest).map_err(unreadable)?);
         let listed = Listed { path: MANIFEST.to_vec(), size: entry.size, mtime: entry.mtime, sha256 };
-        let (file, _) = self.snapshot.read(MANIFEST)?;
-        self.content(self.snapshot, MANIFEST, file, &listed, entry.mode)
+        self.content(self.snapshot, MANIFEST, FromStart { file: manifest, at: 0 }, &listed, entry.mode)
     }
 
     fn file(&mut self, walk: &Walk, entry: &Entry) -> Result<()> {
@@ -121,7 +146,7 @@ impl Writer<'_> {
     }
 
     /// Header and content. The time is the manifest's: with the content it lists, it is the file that it lists.
-    fn content(&mut self, dir: &Dir, name: &[u8], file: File, listed: &Listed, mode: u32) -> Result<()> {
+    fn content(&mut self, dir: &Dir, name: &[u8], file: impl Read, listed: &Listed, mode: u32) -> Result<()> {
         let Some(sha256) = listed.sha256 else {
             return Err(self.not_whole(&listed.path, "has no SHA-256 in its manifest"));
         };
@@ -133,7 +158,7 @@ impl Writer<'_> {
     }
 
     /// Reads a file to where it is compressed from.
-    fn bytes_of(&mut self, dir: &Dir, name: &[u8], mut file: File, listed: &Listed) -> Result<()> {
+    fn bytes_of(&mut self, dir: &Dir, name: &[u8], mut file: impl Read, listed: &Listed) -> Result<()> {
         let mut rest = listed.size;
         loop {
             signal::check()?;
@@ -163,6 +188,30 @@ impl Writer<'_> {
             next: "take a new snapshot, then run it again".to_owned(),
         }
     }
+}
+
+/// A file from its beginning, whatever else reads from it.
+struct FromStart<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// The SHA-256 of a manifest, by which an archive is known to be of this very snapshot.
+///
+/// # Errors
+/// Of the file.
+pub fn digest(manifest: &File) -> std::io::Result<[u8; 32]> {
+    let mut hasher = HashingWriter::new(std::io::sink());
+    std::io::copy(&mut FromStart { file: manifest, at: 0 }, &mut hasher)?;
+    Ok(hasher.end().1)
 }
 
 fn in_root(name: &[u8], path: &[u8]) -> Vec<u8> {
