@@ -304,14 +304,12 @@ fn progress(work: &Work, what: &str) -> Progress {
 /// The archive, written anywhere. The server's own snapshot is not refused, as a stick is: it has failed, and what is rotten in it is noted.
 fn write_to(work: &Work, out: &mut dyn Write, progress: &mut Progress) -> Result<Written> {
     let written = archive::write_listed(&work.dir, &work.manifest, &work.snapshot.name, out, progress);
-    written.map_err(|error| match error {
-        Error::Refused { .. } | Error::Unreadable { .. } => match proof::examine(work) {
-            Err(found @ (Error::Failed { .. } | Error::Interrupted)) => found,
-            _ => match error {
-                Error::Refused { why, .. } => Error::Failed { why, next: rot::NEXT },
-                error => error,
-            },
-        },
-        error => error,
+    written.map_err(|error| {
+        let is_snapshots = matches!(error, Error::Refused { .. } | Error::Unreadable { .. });
+        match (if is_snapshots { proof::examine(work) } else { Ok(()) }, error) {
+            (Err(Error::Interrupted), _) => Error::Interrupted,
+            (_, Error::Refused { why, .. }) => Error::Failed { why, next: rot::NEXT },
+            (_, error) => error,
+        }
     })
 }

@@ -31,6 +31,8 @@ pub struct Archive {
     pub header: Option<Header>,
     /// The parts that hold anything; none if that is not known.
     pub filled: Option<Filled>,
+    /// Whether its beginning can be read.
+    pub is_readable: bool,
 }
 
 impl Archive {
@@ -52,8 +54,7 @@ pub fn archives(root: &Dir) -> Result<Vec<Archive>> {
             archives.push(look(root, name)?);
         }
     }
-    archives.sort_by(|a, b| (a.number(), &a.name).cmp(&(b.number(), &b.name)));
-    Ok(archives)
+    Ok(in_order(archives))
 }
 
 /// Whether it is the name of an archive of ours or of the original system's.
@@ -62,30 +63,48 @@ fn is_archive(name: &str) -> bool {
     name.strip_suffix(SUFFIX).is_some_and(|date| time(date) || time(&format!("{date}_000000")))
 }
 
+/// *Pure.* The newest last. Where one that can't be read stands nobody knows; by its name it comes after the one before.
+fn in_order(archives: Vec<Archive>) -> Vec<Archive> {
+    let (mut sound, mut others): (Vec<Archive>, Vec<Archive>) =
+        archives.into_iter().partition(|archive| archive.is_readable);
+    sound.sort_by(|a, b| (a.number(), &a.name).cmp(&(b.number(), &b.name)));
+    others.sort_by(|a, b| a.name.cmp(&b.name));
+    for other in others {
+        let before = sound.iter().rposition(|archive| archive.name < other.name);
+        sound.insert(before.map_or(0, |at| at + 1), other);
+    }
+    sound
+}
+
 fn look(root: &Dir, name: &str) -> Result<Archive> {
-    let (file, entry) = root.read(name.as_bytes())?;
-    let peeked = match archive::peek(Once::new(file).take(QUICK)) {
-        // Cut off by us, and not said all of it.
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData && entry.size > QUICK => {
-            archive::peek(Once::new(root.read(name.as_bytes())?.0))
-        }
-        peeked => peeked,
-    };
+    let peeked = peek(root, name);
     signal::check()?;
-    let name = name.to_owned();
-    Ok(match peeked {
-        Ok(Some(Beginning { header, filled })) => Archive { name, header: Some(header), filled: Some(filled) },
-        Ok(None) => Archive { name, header: None, filled: None },
+    let (header, filled, is_readable) = match peeked {
+        Ok(Some(Beginning { header, filled })) => (Some(header), Some(filled), true),
+        Ok(None) => (None, None, true),
         // What nobody can restore holds nothing; what can't be read now perhaps can on another machine.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             warn!("{name} is damaged at its beginning: {error}");
-            Archive { name, header: None, filled: Some(Filled::new()) }
+            (None, Some(Filled::new()), false)
         }
         Err(error) => {
             warn!("{name} can't be read at its beginning: {error}");
-            Archive { name, header: None, filled: None }
+            (None, None, false)
         }
-    })
+    };
+    Ok(Archive { name: name.to_owned(), header, filled, is_readable })
+}
+
+fn peek(root: &Dir, name: &str) -> std::io::Result<Option<Beginning>> {
+    let open = || root.read(name.as_bytes()).map_err(std::io::Error::other);
+    let (file, entry) = open()?;
+    match archive::peek(Once::new(file).take(QUICK)) {
+        // Cut off by us, and not said all of it.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData && entry.size > QUICK => {
+            archive::peek(Once::new(open()?.0))
+        }
+        peeked => peeked,
+    }
 }
 
 /// The names of the archives, in the order of [`archives`].
@@ -184,4 +203,42 @@ pub fn check_room(root: &Dir, needed: u64, limits: Limits, freed: u64) -> Result
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_before_names_and_what_is_damaged_stays_where_its_name_puts_it() {
+        let archive = |name: &str, number: u64, is_readable| {
+            let header = Header { seq: Some(number), ..Header::complete("") };
+            Archive { name: name.to_owned(), header: Some(header).filter(|_| number > 0), filled: None, is_readable }
+        };
+        let order = |list: &[(&str, u64, bool)]| {
+            let archives = list.iter().map(|(name, number, readable)| archive(name, *number, *readable)).collect();
+            in_order(archives).into_iter().map(|archive| archive.name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            order(&[("05", 1, true), ("02", 2, true), ("03", 3, true), ("09", 0, true)]),
+            ["09", "05", "02", "03"]
+        );
+        assert_eq!(order(&[("01", 1, true), ("02", 2, true), ("03", 0, false)]), ["01", "02", "03"]);
+        assert_eq!(
+            order(&[("01", 0, false), ("02", 2, true), ("04", 3, true), ("03", 0, false)]),
+            ["01", "02", "03", "04"]
+        );
+    }
+
+    #[test]
+    fn names_are_ours_or_the_original_system_s() {
+        let is = |name| is_archive(name);
+        assert!(is("2026-01-31_full.tar.zst") && is("2026-01-31_023000_full.tar.zst"));
+        assert!(is("2026-01-31_023000-2_full.tar.zst"));
+        for other in
+            ["notes_full.tar.zst", "2026-13-31_full.tar.zst", "2026-01-31_full.tar.zst.sha256", "_full.tar.zst"]
+        {
+            assert!(!is(other), "{other}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ const MADE_BY_RUNS: &[(&str, &str, &str)] = &[
     ("/srv/rpi-server/master/<file>", "src/dataset/mod.rs", "\"master\""),
     ("/srv/rpi-server/snapshots/<time>", "src/snapshot/generation.rs", "clock.dir_names()"),
     ("/srv/rpi-server/snapshots/latest", "src/snapshot/generation.rs", "b\"latest\""),
-    ("/srv/rpi-server/snapshots/latest/db/pg_dump.sql", "src/snapshot/shelf.rs", "b\"pg_dump.sql\""),
+    ("/srv/rpi-server/snapshots/latest/db/pg_dump.sql", "src/snapshot/part.rs", "b\"pg_dump.sql\""),
     ("/srv/rpi-server/logs/usb_ingest.log", "src/lib.rs", "\"usb_ingest.log\""),
     ("/srv/rpi-server/logs/usb_dist_export.log", "src/lib.rs", "\"usb_dist_export.log\""),
     ("/srv/rpi-server/logs/usb_dist_sync.log", "src/lib.rs", "\"usb_dist_sync.log\""),
