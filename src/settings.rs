@@ -4,6 +4,7 @@ pub mod env_file;
 pub mod json;
 pub mod mirror;
 pub mod pg_uri;
+pub mod secrets;
 pub mod site;
 
 use std::path::{Path, PathBuf};

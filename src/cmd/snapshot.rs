@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
@@ -13,14 +14,14 @@ use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::bound;
-use crate::os::dir::{Dir, Entry};
+use crate::os::dir::{Dir, Entry, set_mtime};
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::build::{Previous, Taken, is_change, take};
 use crate::snapshot::generation::{self, Generation, MANIFEST};
 use crate::snapshot::part::{self, Filled, Part};
 use crate::snapshot::{client, dump, rot, settings_files};
-use crate::tree::copy::{self, Ownership};
+use crate::tree::copy;
 use crate::tree::manifest::{Header, Listed, Writer};
 use crate::tree::remove;
 
@@ -338,20 +339,15 @@ fn take_dataset(
 
 fn take_settings(env: &Env, built: &Dir, list: &mut Writer<File>) -> Result<()> {
     let settings = built.make(b"settings", 0o700)?;
-    let owned = Ownership { owner: None, file_mode: 0o600, dir_mode: 0o700 };
     for item in settings_files::list(Path::new("/etc"), &env.settings.server_root)? {
-        let mut target = settings.again()?;
-        let mut parts: Vec<&[u8]> = item.path.split(|byte| *byte == b'/').collect();
-        let name = parts.pop().unwrap_or_default();
-        for part in parts {
-            target = target.make(part, owned.dir_mode)?;
-        }
-        let mut progress = Progress::new("settings".to_owned(), 0, 0);
-        let (from, from_name) = &item.at;
-        let copied = copy::copy((&Dir::open(from)?, from_name), (&target, name), owned, &mut progress)?;
+        let name = item.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let target = settings.made_below(&item.path, 0o700)?;
+        let fail = |error| Error::io("write", &target.path_of(name), error);
+        let mut file = target.create(name, 0o600)?;
+        file.write_all(&item.content).and_then(|()| set_mtime(&file, item.mtime)).map_err(fail)?;
+        let entry = Entry::of_file(&file).map_err(fail)?;
         let path = [b"settings/", &item.path[..]].concat();
-        let Entry { size, mtime, .. } = copied.entry;
-        list.push(&Listed { path, size, mtime, sha256: Some(copied.sha256) })
+        list.push(&Listed::of(&path, &entry, Some(copy::hash_bytes(&item.content))))
             .map_err(|error| Error::io("write the list of", built.path(), error))?;
     }
     Ok(())

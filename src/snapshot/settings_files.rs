@@ -1,25 +1,34 @@
-//! The site's settings that a snapshot holds, so that a dead server can be replaced (SPEC 7). Secrets are not among
-//! them: what only its owner may read stays out.
+//! The site's settings that a snapshot holds, so that a dead server can be replaced (SPEC 7). Secrets are not among them: only what is listed here is taken,
+//! not what its owner alone may read, and passwords in it are left out.
 
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
-use log::warn;
+use log::{info, warn};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry, Kind};
+use crate::settings::secrets;
+use crate::text::Shown;
 use crate::tree::manifest::path_order;
 use crate::tree::walk::{Step, Walk};
 
 /// No settings file is larger, bytes.
 const MAX_SIZE: u64 = 1024 * 1024;
+/// What is taken of `/etc/toolmaster`. What tells others (`notify.d`) holds their keys.
+const TAKEN: [&[u8]; 4] = [b"ingest.d/", b"update.d/", b"backup.d/", b"site.applied"];
+/// A file with one of these is a key, whoever may read it.
+const KEYS: [&str; 2] = ["PRIVATE KEY-----", "AGE-SECRET-KEY-"];
 
 /// A file to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Its path below `settings/`.
     pub path: Vec<u8>,
-    /// The directory that it is in, and its name there.
-    pub at: (PathBuf, Vec<u8>),
+    /// What of it is no secret.
+    pub content: Vec<u8>,
+    /// Its last change, nanoseconds since 1970.
+    pub mtime: i64,
 }
 
 /// The settings that are there, in walk order: `etc/…` as below /etc, `server/…` as below the server's root.
@@ -28,19 +37,20 @@ pub struct Item {
 /// `Io`, `Unreadable`.
 pub fn list(etc: &Path, server_root: &Path) -> Result<Vec<Item>> {
     let mut items = Vec::new();
-    single(&mut items, etc.join("default"), b"toolmaster", b"etc/default/")?;
-    single(&mut items, etc.join("mirrorctl"), b"config.json", b"etc/mirrorctl/")?;
+    single(&mut items, &etc.join("default"), b"toolmaster", b"etc/default/")?;
+    single(&mut items, &etc.join("mirrorctl"), b"config.json", b"etc/mirrorctl/")?;
     for name in [&b".env"[..], b"docker-compose.yml"] {
-        single(&mut items, server_root.to_owned(), name, b"server/")?;
+        single(&mut items, server_root, name, b"server/")?;
     }
     if let Some(dir) = Dir::open_if_there(&etc.join("toolmaster"))? {
         let mut walk = Walk::new(Some(&dir), None)?;
         while let Some(step) = walk.step()? {
-            if let (Step::File { left: Some(entry), .. }, Some(at)) = (step, walk.left())
-                && wanted(&entry, &at.path_of(walk.name()))
-            {
-                let path = [b"etc/toolmaster/", walk.path()].concat();
-                items.push(Item { path, at: (at.path().to_owned(), walk.name().to_vec()) });
+            if let (Step::File { left: Some(entry), .. }, Some(at)) = (step, walk.left()) {
+                if TAKEN.iter().any(|taken| walk.path().starts_with(taken)) {
+                    items.extend(item(at, walk.name(), &entry, [b"etc/toolmaster/", walk.path()].concat())?);
+                } else if !is_private(&entry) {
+                    info!("{} is not in the snapshot", at.shown(walk.name()));
+                }
             }
         }
     }
@@ -48,24 +58,45 @@ pub fn list(etc: &Path, server_root: &Path) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-fn single(items: &mut Vec<Item>, dir: PathBuf, name: &[u8], prefix: &[u8]) -> Result<()> {
-    let Some(open) = Dir::open_if_there(&dir)? else { return Ok(()) };
-    if let Some(entry) = open.look(name)?
-        && wanted(&entry, &open.path_of(name))
-    {
-        items.push(Item { path: [prefix, name].concat(), at: (dir, name.to_vec()) });
+fn single(items: &mut Vec<Item>, dir: &Path, name: &[u8], prefix: &[u8]) -> Result<()> {
+    let Some(dir) = Dir::open_if_there(dir)? else { return Ok(()) };
+    if let Some(entry) = dir.look(name)? {
+        items.extend(item(&dir, name, &entry, [prefix, name].concat())?);
     }
     Ok(())
 }
 
-fn wanted(entry: &Entry, path: &Path) -> bool {
-    if entry.kind != Kind::File || entry.mode & 0o077 == 0 {
-        return false;
+fn is_private(entry: &Entry) -> bool {
+    entry.kind != Kind::File || entry.mode & 0o077 == 0
+}
+
+/// What is taken of a file, if anything.
+fn item(dir: &Dir, name: &[u8], entry: &Entry, path: Vec<u8>) -> Result<Option<Item>> {
+    if is_private(entry) {
+        return Ok(None);
     }
     if entry.size > MAX_SIZE {
-        warn!("{} is too large for a setting and not taken", path.display());
+        warn!("{} is too large for a setting and not taken", dir.shown(name));
+        return Ok(None);
     }
-    entry.size <= MAX_SIZE
+    let (file, entry) = dir.read(name)?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_SIZE).read_to_end(&mut bytes);
+    read.map_err(|source| Error::Unreadable { path: dir.shown(name), source })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let blanked = secrets::blanked(&text);
+    let is_program = entry.mode & 0o111 != 0;
+    if KEYS.iter().any(|key| text.contains(key)) || is_program && blanked != text {
+        warn!("{} is not in the snapshot: it holds a password or a key", dir.shown(name));
+        return Ok(None);
+    }
+    let content = if blanked == text {
+        bytes
+    } else {
+        info!("{} is in the snapshot without its passwords", Shown(&path));
+        blanked.into_bytes()
+    };
+    Ok(Some(Item { path, content, mtime: entry.mtime }))
 }
 
 #[cfg(test)]
@@ -76,30 +107,35 @@ mod tests {
     #[test]
     fn secrets_links_and_large_files_stay_out() {
         let root = tempfile::tempdir().unwrap();
-        let put = |path: &str, size: usize, mode: u32| {
+        let put = |path: &str, text: &str, mode: u32| {
             let path = root.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, vec![b'x'; size]).unwrap();
+            std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
-        put("etc/default/toolmaster", 1, 0o644);
-        put("etc/mirrorctl/config.json", 1, 0o640);
-        put("etc/toolmaster/postgres-password", 1, 0o600);
-        put("etc/toolmaster/ingest.d/tell", 1, 0o755);
-        put("etc/toolmaster/huge", 2 << 20, 0o644);
-        put("srv/.env", 1, 0o600);
-        put("srv/docker-compose.yml", 1, 0o644);
-        std::os::unix::fs::symlink("/etc/shadow", root.path().join("etc/toolmaster/link")).unwrap();
+        put("etc/default/toolmaster", "PG_URI=postgresql://app:hunter2@h/d\nBACKUP_RETENTION=9\n", 0o644);
+        put("etc/mirrorctl/config.json", "{\"mirror_db_uri\": \"postgresql://u:hunter2@h/d\", \"a\": 1}", 0o640);
+        put("etc/toolmaster/postgres-password", "hunter2", 0o600);
+        put("etc/toolmaster/ingest.d/tell", "#!/bin/sh\n", 0o755);
+        put("etc/toolmaster/ingest.d/call", "curl -H 'Authorization: Bearer hunter2' http://h", 0o755);
+        put("etc/toolmaster/notify.d/chat", "curl https://chat.example/hooks/hunter2", 0o755);
+        put("etc/toolmaster/backup.d/site.age", "age1public\n", 0o644);
+        put("etc/toolmaster/backup.d/wrong.age", "AGE-SECRET-KEY-1HUNTER2\n", 0o644);
+        put("etc/toolmaster/ingest.d/huge", &"x".repeat(2 << 20), 0o644);
+        put("etc/toolmaster/notes", "hunter2", 0o644);
+        put("srv/.env", "x", 0o600);
+        put("srv/docker-compose.yml", "POSTGRES_PASSWORD: hunter2\n", 0o644);
+        std::os::unix::fs::symlink("/etc/shadow", root.path().join("etc/toolmaster/ingest.d/link")).unwrap();
         let items = list(&root.path().join("etc"), &root.path().join("srv")).unwrap();
-        let paths: Vec<_> = items.iter().map(|item| String::from_utf8_lossy(&item.path).into_owned()).collect();
-        assert_eq!(
-            paths,
-            [
-                "etc/default/toolmaster",
-                "etc/mirrorctl/config.json",
-                "etc/toolmaster/ingest.d/tell",
-                "server/docker-compose.yml"
-            ]
-        );
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let found: Vec<_> = items.iter().map(|item| (text(&item.path), text(&item.content))).collect();
+        let expected = [
+            ("etc/default/toolmaster", "PG_URI=postgresql://app@h/d\nBACKUP_RETENTION=9\n"),
+            ("etc/mirrorctl/config.json", "{\"mirror_db_uri\": \"postgresql://u@h/d\", \"a\": 1}"),
+            ("etc/toolmaster/backup.d/site.age", "age1public\n"),
+            ("etc/toolmaster/ingest.d/tell", "#!/bin/sh\n"),
+            ("server/docker-compose.yml", "POSTGRES_PASSWORD: \n"),
+        ];
+        assert_eq!(found, expected.map(|(path, text)| (path.to_owned(), text.to_owned())));
     }
 }
