@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::postgres::postgres;
 use common::site::{Site, archives, done, shell};
 use common::{Tree, ago, tool};
@@ -136,16 +138,19 @@ fn a_server_that_holds_nothing_at_all_makes_no_backup() {
     assert_eq!(site.stick.read(|root| root.snapshot_but_the_receipt()), before);
 }
 
+/// A file that is `master/a.csv` in a snapshot gets another content under the same size and time.
+fn rot(site: &Site, path: &Path) {
+    let reference = format!("--reference={}", site.server.path("master/a.csv").display());
+    std::fs::write(path, "XX").unwrap();
+    tool("touch", &[&reference, path.to_str().unwrap()]);
+}
+
 /// One rotten byte, the live file is sound: the next snapshot copies it anew, and then there is a backup.
 #[test]
 fn a_rotten_file_of_a_snapshot_is_copied_anew_by_the_next_one() {
     let site = Site::new();
     let rotten = site.latest().path("master/a.csv");
-    let rot = |path: &std::path::Path| {
-        let reference = format!("--reference={}", site.server.path("master/a.csv").display());
-        std::fs::write(path, "XX").unwrap();
-        tool("touch", &[&reference, path.to_str().unwrap()]);
-    };
+    let rot = |path: &Path| rot(&site, path);
     rot(&rotten);
     // Shared on as long as nobody has read it.
     site.snapshot();
@@ -168,4 +173,19 @@ fn a_rotten_file_of_a_snapshot_is_copied_anew_by_the_next_one() {
     site.backup().flag("--fresh=24h").fails(1);
     done(site.backup().flag("--fresh=24h"), DONE);
     site.unpacked();
+}
+
+/// Whoever finds it: a restore, or a look at the snapshot.
+#[test]
+fn a_file_that_a_restore_finds_rotten_is_copied_anew_by_the_next_snapshot() {
+    let site = Site::new();
+    let first = site.latest();
+    site.snapshot();
+    rot(&site, &first.path("master/a.csv"));
+    let path = first.path("");
+    site.call(&["restore", "--check", "--snapshot", path.to_str().unwrap()]).fails(2);
+    // It was shared with the newest one.
+    done(site.call(&["snapshot"]), "snapshot completed");
+    assert_eq!(site.latest().text("master/a.csv"), "a1");
+    done(site.backup(), DONE);
 }

@@ -19,7 +19,7 @@ use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::archive::{self, Checked, Pattern, Source};
-use crate::snapshot::{dump, load, shelf};
+use crate::snapshot::{dump, load, rot, shelf, unproven};
 use crate::stick::role::Role;
 use crate::text::{Bytes, Shown};
 
@@ -157,7 +157,7 @@ fn bring(
             let file = File::open(archive).map_err(|error| Error::io("open", archive, error))?;
             read(args, Once::new(file), archive, checksum_beside(archive)?, into)?
         }
-        From::Snapshot(snapshot) => from_snapshot(args, &named(snapshot, env), into)?,
+        From::Snapshot(snapshot) => from_snapshot(args, env, &named(snapshot, env), into)?,
     };
     if let Some(target) = target {
         target.unfinished.sync_all()?;
@@ -244,7 +244,7 @@ fn named(snapshot: &Path, env: &Env) -> PathBuf {
 }
 
 /// A snapshot takes the same way as an archive of it, without lying anywhere in between: one piece of code proves both.
-fn from_snapshot(args: &Args, snapshot: &Path, into: Option<&Dir>) -> Result<Checked> {
+fn from_snapshot(args: &Args, env: &Env, snapshot: &Path, into: Option<&Dir>) -> Result<Checked> {
     // `latest` is a link.
     let path = snapshot.canonicalize().map_err(|error| Error::io("open", snapshot, error))?;
     let dir = Dir::open(&path)?;
@@ -252,7 +252,8 @@ fn from_snapshot(args: &Args, snapshot: &Path, into: Option<&Dir>) -> Result<Che
     let (reader, mut writer) = std::io::pipe().map_err(|error| Error::io("make", Path::new("a pipe"), error))?;
     let written = std::thread::spawn(move || {
         let mut progress = Progress::new(name.clone(), 0, 0);
-        archive::write(&dir, &name, &mut writer, &mut progress)?;
+        let manifest = unproven::manifest_of(&dir, "")?;
+        archive::write_listed(&dir, &manifest, &name, &mut writer, &mut progress)?;
         writer.flush().map_err(|error| Error::io("write to", Path::new("a pipe"), error))
     });
     let checked = read(args, reader, &path, None, into);
@@ -260,9 +261,30 @@ fn from_snapshot(args: &Args, snapshot: &Path, into: Option<&Dir>) -> Result<Che
         Err(Error::Failed { why: "reading the snapshot ended early".to_owned(), next: "run it again" })
     });
     // If the snapshot itself is at fault, that says more than the archive that was cut off by it.
-    match written {
+    let done = match written {
         Err(error @ (Error::Refused { .. } | Error::Unreadable { .. })) => Err(error),
         written => checked.and_then(|checked| written.map(|()| checked)),
+    };
+    if let Err(Error::Refused { .. } | Error::Unreadable { .. }) = done
+        && let Err(more) = note_rotten(env, &path)
+    {
+        warn!("{more}");
+    }
+    done
+}
+
+/// Notes what is rotten in one of this server's snapshots, so that the next one does not share it on.
+fn note_rotten(env: &Env, snapshot: &Path) -> Result<()> {
+    let is_root = |root: &&std::path::PathBuf| root.canonicalize().is_ok_and(|root| snapshot.parent() == Some(&root));
+    if ![&env.settings.snapshot_root, &env.settings.snapshot_dir].iter().any(is_root) {
+        return Ok(());
+    }
+    let server = Server::open(&env.settings, false)?;
+    let Some(state) = &server.state else { return Ok(()) };
+    let mut progress = Progress::new("looking for the fault".to_owned(), 0, 0);
+    match rot::examine(&Dir::open(snapshot)?, state, &mut progress) {
+        Err(Error::Failed { .. }) => Ok(()),
+        examined => examined,
     }
 }
 
