@@ -16,9 +16,13 @@ const DONE: &str = "backup export completed";
 
 /// What `status` says of the snapshots: its verdict and its text.
 fn verdict(site: &Site, clock: &str) -> (String, String) {
+    check(site, clock, "snapshot")
+}
+
+fn check(site: &Site, clock: &str, key: &str) -> (String, String) {
     let run = site.call(&["status", "--json"]).clock(clock).finish();
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
-    let check = json["checks"].as_array().unwrap().iter().find(|check| check["key"] == "snapshot").unwrap().clone();
+    let check = json["checks"].as_array().unwrap().iter().find(|check| check["key"] == key).unwrap().clone();
     (check["verdict"].as_str().unwrap().to_owned(), check["text"].as_str().unwrap().to_owned())
 }
 
@@ -88,6 +92,17 @@ fn each_part_counts_by_itself_and_is_red_until_it_is_acknowledged() {
     done(site.call(&["snapshot"]), "snapshot completed");
     assert!(verdict(&site, "+0").1.contains("データベースの行"));
     assert!(first.has("docviewer/plan.pdf"));
+}
+
+#[test]
+fn a_backup_is_as_old_as_what_it_holds_and_a_snapshot_may_not_be_from_tomorrow() {
+    let site = Site::new();
+    done(site.backup().clock("+30d"), DONE);
+    assert_eq!(check(&site, "+31d", "backup").0, "good");
+    let (said, text) = check(&site, "+40d", "backup");
+    assert!(said == "bad" && text.contains("のスナップショットで、35 日より古い"), "{text}");
+    let (said, text) = check(&site, "-1d", "snapshot");
+    assert!(said == "bad" && text.contains("時計より先です"), "{text}");
 }
 
 /// On the same day there is one name for both; the last good one gets another.

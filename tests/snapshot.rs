@@ -133,6 +133,11 @@ fn an_emptied_source_is_taken_and_told_and_one_that_never_was_is_refused() {
     let site = Site::new();
     let first = site.take();
     site.server.tree().remove("master").dir("master");
+    done(site.call().flag("--dry-run"))
+        .stderr
+        .contains("master: empty or missing now")
+        .then_some(())
+        .expect("it says so");
     let run = done(site.call());
     run.warns_of("master: empty or missing now, filled in snapshot")
         .warns_of(first.path("").file_name().unwrap().to_str().unwrap());

@@ -181,6 +181,14 @@ fn plan(args: &Args, env: &Env, sources: &Sources, path: &Path) -> Result<PathBu
         info!("plan: take settings/{}", crate::text::Shown(&item.path));
     }
     if let Some(root) = sources.server.snapshots(path)? {
+        let had = generation::list(&root)?.pop().map_or_else(|| Ok(Filled::new()), |newest| newest.filled(&root))?;
+        for dataset in Dataset::ALL {
+            let live = sources.server.dataset(dataset)?;
+            let has = live.map_or(Ok(false), |live| part::has_files(&live))?;
+            if !has && Part::of(dataset.name()).is_some_and(|part| had.contains(&part)) {
+                warn!("{}: empty or missing now, filled in the newest snapshot", dataset.name());
+            }
+        }
         generation::prune(&root, sources.days, &sources.belief, env.clock, args.dry_run)?;
     }
     Ok(path.to_owned())

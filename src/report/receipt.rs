@@ -199,7 +199,7 @@ fn line(name: &str, value: &Value) -> String {
 
 /// Which state of the server an archive holds.
 fn snapshot_of(value: &Value) -> String {
-    let taken = shown(word(value, "taken").unwrap_or_default());
+    let taken = shown(word(value, "taken").unwrap_or_default()).replacen('T', " ", 1);
     let unproven = value.get("unproven").and_then(Value::as_bool) == Some(true);
     let doubt =
         if unproven { "。前のシステムのもので、正しいとは確かめられません" } else { "" };

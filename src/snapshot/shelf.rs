@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use log::{info, warn};
+use log::warn;
 
 use super::archive::{self, Beginning};
 use super::part::Filled;
@@ -123,21 +123,17 @@ pub fn newest(root: &Dir) -> Result<Option<String>> {
     Ok(list(root)?.pop())
 }
 
-/// The names of those beyond `retention` (0: none) beside the one of the name `coming`, which is the newest and holds `filled`.
-pub fn surplus(archives: &[Archive], coming: &str, filled: &Filled, retention: u32) -> Vec<String> {
+/// What becomes of each but the one of the name `coming`, which is the newest and holds `filled`, with a retention (0: all stay).
+pub fn fates<'a>(
+    archives: &'a [Archive],
+    coming: &str,
+    filled: &Filled,
+    retention: u32,
+) -> impl Iterator<Item = (&'a str, Fate)> {
     let others: Vec<&Archive> = archives.iter().filter(|archive| archive.name != coming).collect();
     let known: Vec<Option<Filled>> = others.iter().map(|archive| archive.filled.clone()).collect();
-    let mut surplus = Vec::new();
-    for (archive, fate) in others.iter().zip(retention::on_stick(&known, filled, retention)) {
-        match fate {
-            Fate::Surplus => surplus.push(archive.name.clone()),
-            Fate::Kept(why) if why == retention::LAST_WITH => {
-                info!("{} stays on the stick beyond the retention: {why}", archive.name);
-            }
-            Fate::Kept(_) => {}
-        }
-    }
-    surplus
+    let fates = retention::on_stick(&known, filled, retention);
+    others.into_iter().map(|archive| archive.name.as_str()).zip(fates)
 }
 
 /// Whether the archive of that name would take with it something that neither the others nor the coming one, which holds `filled`, have.

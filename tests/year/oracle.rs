@@ -42,7 +42,7 @@ impl State {
     }
 
     /// Whether each of the parts holds anything: SPEC 7's *filled*.
-    fn filled(&self) -> [bool; 4] {
+    pub fn filled(&self) -> [bool; 4] {
         let has_rows = self.rows.as_ref().is_some_and(|rows| !rows.is_empty());
         [!self.master.is_empty(), !self.docviewer.is_empty(), self.rows.is_some(), has_rows]
     }

@@ -11,13 +11,25 @@ use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::snapshot::archive;
 use crate::snapshot::part::Filled;
+use crate::snapshot::retention::{Fate, LAST_WITH};
 use crate::snapshot::shelf::{self, Archive};
 use crate::stick::chain::{Stick, WritableStick};
 use crate::text::hex;
 
 /// The archives beyond the retention once the new one is there, none while the clock that named them is not believed.
 pub(super) fn surplus(work: &Work, archives: &[Archive], believed: bool) -> Vec<String> {
-    if believed { shelf::surplus(archives, &work.name, &work.filled, work.retention) } else { Vec::new() }
+    if !believed {
+        return Vec::new();
+    }
+    let mut surplus = Vec::new();
+    for (name, fate) in shelf::fates(archives, &work.name, &work.filled, work.retention) {
+        match fate {
+            Fate::Surplus => surplus.push(name.to_owned()),
+            Fate::Kept(why) if why == LAST_WITH => info!("{name} stays on the stick beyond the retention: {why}"),
+            Fate::Kept(_) => {}
+        }
+    }
+    surplus
 }
 
 /// The surplus archives that must go before the new one fits; nothing where it fits as it is. Of those that stay,
@@ -37,9 +49,10 @@ pub(super) fn first_to_go(work: &Work, stick: &Stick, archives: &[Archive], beli
     let newest = archives.iter().rfind(|archive| archive.name != work.name);
     let Some(newest) = newest.map(|archive| archive.name.clone()) else { return Err(error) };
     // What only the new one would have besides is not on the stick yet.
-    let mut surplus =
-        if believed { shelf::surplus(archives, &work.name, &Filled::new(), work.retention) } else { Vec::new() };
-    surplus.retain(|name| *name != newest);
+    let nothing = Filled::new();
+    let fates = shelf::fates(archives, &work.name, &nothing, work.retention).filter(|_| believed);
+    let surplus = fates.filter(|(name, fate)| *fate == Fate::Surplus && *name != newest);
+    let surplus: Vec<String> = surplus.map(|(name, _)| name.to_owned()).collect();
     let freed = shelf::size_of(root, &surplus)?;
     shelf::check_room(root, needed, limits, freed).map_err(|_| error)?;
     let (file, entry) = root.read(newest.as_bytes())?;

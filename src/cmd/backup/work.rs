@@ -35,7 +35,7 @@ pub(super) struct Work {
     /// Its largest possible size, bytes.
     pub(super) estimate: u64,
     pub(super) retention: u32,
-    /// When the snapshot was taken, for people.
+    /// When the snapshot was taken, as the log writes times.
     pub(super) taken: String,
 }
 
@@ -98,6 +98,6 @@ fn first_line(manifest: &File) -> std::io::Result<Header> {
 }
 
 fn taken(snapshot: &Generation, clock: Clock) -> String {
-    let time = snapshot.taken(clock).map(|taken| clock.log_time(taken).replacen('T', " ", 1));
+    let time = snapshot.taken(clock).map(|taken| clock.log_time(taken));
     time.unwrap_or_else(|| snapshot.name.clone())
 }

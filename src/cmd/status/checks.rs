@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::{Env, mirror_config, recovery};
 use super::runs::{Run, Runs};
 use super::{Line, Verdict};
-use crate::clock::{Clock, DAY};
+use crate::clock::{Clock, DAY, parse_rfc3339};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::dataset::undo;
@@ -230,6 +230,12 @@ fn backup(facts: &Facts<'_>) -> Result<Found> {
     let time = done.ended().unwrap_or(0);
     if facts.now - time > days * DAY {
         return Ok(bad(format!("{} が最後で、{days} 日より古い", facts.when(time)), next));
+    }
+    // What counts is the age of what is on the stick.
+    let taken = done.datasets.get("archive").and_then(|archive| archive.get("taken")).and_then(Value::as_str);
+    if let Some(taken) = taken.and_then(parse_rfc3339).filter(|taken| facts.now - taken > days * DAY) {
+        let text = format!("書いたのは {} のスナップショットで、{days} 日より古い", facts.when(taken));
+        return Ok(bad(text, "sudo tool-snapshot.sh の後で、TM-BACKUP を挿す"));
     }
     Ok(match facts.runs.last("backup") {
         Some(last) if !last.is_done() => failed(facts, last, &format!("。最後にできたのは {}", facts.when(time))),
