@@ -115,7 +115,7 @@ fn look(args: &Args, env: &Env, report: &mut Report, pattern: Option<&Pattern>, 
             let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
             show(archive_item(name, bytes, into_archive(open()?, archive, pattern), args.check.then_some(&check))?)
         }
-        (None, None, Some(snapshot)) => snapshot_item(args, &named(snapshot, env), pattern).and_then(show),
+        (None, None, Some(snapshot)) => snapshot_item(args, env, &named(snapshot, env), pattern).and_then(show),
         (None, None, None) => on_server(args, env, pattern, show),
         _ => Err(Error::Usage("name one of --device, --archive and --snapshot, or none".to_owned())),
     }
@@ -159,7 +159,7 @@ fn on_server(args: &Args, env: &Env, pattern: Option<&Pattern>, show: &mut Show<
     for place in places {
         let Some(root) = server.snapshots(place)? else { continue };
         for generation in generation::list(&root)? {
-            show(snapshot_item(args, &place.join(&generation.name), pattern)?)?;
+            show(snapshot_item(args, env, &place.join(&generation.name), pattern)?)?;
         }
     }
     Ok(())
@@ -189,10 +189,10 @@ fn archive_item(name: String, bytes: u64, look: Result<Look>, check: Option<&Che
     item("archive", name, look.map(|look| Look { bytes, ..look }), check)
 }
 
-fn snapshot_item(args: &Args, path: &Path, pattern: Option<&Pattern>) -> Result<Item> {
+fn snapshot_item(args: &Args, env: &Env, path: &Path, pattern: Option<&Pattern>) -> Result<Item> {
     let path = path.canonicalize().map_err(|error| Error::io("open", path, error))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let check = || from_snapshot(args, &path, None);
+    let check = || from_snapshot(args, env, &path, None);
     item("snapshot", name, into_snapshot(&Dir::open(&path)?, pattern), args.check.then_some(&check))
 }
 

@@ -28,7 +28,8 @@ pub fn peek(input: impl Read + Send + 'static) -> io::Result<Option<Beginning>> 
     while let Some(member) = members.next()? {
         let path = member.path.splitn(2, |byte| *byte == b'/').nth(1).unwrap_or_default();
         match (&mut found, member.kind) {
-            (_, Kind::Dir) => {}
+            // Links and devices of other makers are left out by who reads it.
+            (_, Kind::Dir | Kind::Bare(_)) => {}
             (None, Kind::File) if path == MANIFEST && member.proof.is_some() => {
                 let (beginning, is_known) = manifest(&mut members)?;
                 if is_known {
