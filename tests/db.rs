@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use common::factory::{CONTENT, schema};
 use common::postgres::{Database, PASSWORD, TRACE, forward, free_port, postgres};
 use rustix::process::{Pid, Signal, kill_process};
+use toolmaster::database::dump::{self, Options};
+use toolmaster::database::{load, own};
 use toolmaster::error::Error;
 use toolmaster::os::dir::Dir;
 use toolmaster::settings::Settings;
 use toolmaster::settings::pg_uri::PgUri;
-use toolmaster::snapshot::dump::{self, Options};
-use toolmaster::snapshot::{client, load};
 
 const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 
@@ -319,17 +319,17 @@ fn settings_name_the_database() {
         let vars = [("SERVER_ROOT", root.path().to_str()), ("PG_URI", uri)];
         Settings::read(|name| vars.iter().find(|(key, _)| *key == name)?.1.map(str::to_owned)).unwrap()
     };
-    says(&client::database(&read(None), None).unwrap_err(), 78, &[".env", "can't be read"]);
+    says(&own::database(&read(None), None).unwrap_err(), 78, &[".env", "can't be read"]);
     fs::write(root.path().join(".env"), "POSTGRES_USER=app\r\nPOSTGRES_DB='sensor db'\r\n").unwrap();
-    says(&client::database(&read(None), None).unwrap_err(), 78, &[client::PASSWORD_FILE]);
+    says(&own::database(&read(None), None).unwrap_err(), 78, &[own::PASSWORD_FILE]);
     // /etc is this test's own: scripts/in-namespace.
     fs::create_dir_all("/etc/toolmaster").unwrap();
-    fs::write(client::PASSWORD_FILE, format!("{PASSWORD}\n")).unwrap();
-    let uri = client::database(&read(None), None).unwrap();
+    fs::write(own::PASSWORD_FILE, format!("{PASSWORD}\n")).unwrap();
+    let uri = own::database(&read(None), None).unwrap();
     let found = (uri.user(), uri.database(), uri.host(), uri.port(), uri.password());
     assert_eq!(found, ("app", "sensor db", "127.0.0.1", 5432, Some(PASSWORD)));
     let settings = read(Some("postgresql://u@h/d"));
-    assert_eq!(client::database(&settings, None).unwrap().host(), "h");
-    assert_eq!(client::database(&settings, Some("postgresql://u@flag/d")).unwrap().host(), "flag");
-    says(&client::database(&settings, Some(&format!("app:{TRACE}"))).unwrap_err(), 78, &["--pg-uri"]);
+    assert_eq!(own::database(&settings, None).unwrap().host(), "h");
+    assert_eq!(own::database(&settings, Some("postgresql://u@flag/d")).unwrap().host(), "flag");
+    says(&own::database(&settings, Some(&format!("app:{TRACE}"))).unwrap_err(), 78, &["--pg-uri"]);
 }

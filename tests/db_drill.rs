@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use common::postgres::{Database, TRACE, postgres};
 use common::{Call, Run, Server};
 use rustix::process::Signal;
+use toolmaster::database::dump::{Options, dump};
+use toolmaster::database::load;
 use toolmaster::os::dir::Dir;
-use toolmaster::snapshot::dump::{Options, dump};
-use toolmaster::snapshot::load;
 
 /// All drills of this file use one server, and a drill removes what others left: one at a time.
 static ONE: Mutex<()> = Mutex::new(());

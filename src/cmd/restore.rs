@@ -11,6 +11,7 @@ use log::{info, warn};
 
 use self::target::Target;
 use super::{Env, Report, open_stick};
+use crate::database::{dump, load};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
@@ -18,7 +19,7 @@ use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::archive::{self, Checked, Source};
-use crate::snapshot::{dump, load, shelf};
+use crate::snapshot::shelf;
 use crate::stick::role::Role;
 use crate::text::{Bytes, Shown};
 

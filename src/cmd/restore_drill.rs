@@ -7,10 +7,11 @@ use log::info;
 use serde_json::json;
 
 use super::{Env, Report};
+use crate::database::{load, own};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Entry};
 use crate::os::lock::Lock;
-use crate::snapshot::{client, generation, load};
+use crate::snapshot::generation;
 use crate::text::Bytes;
 
 /// Restore the newest snapshot's dump into a scratch database, compare, and drop it.
@@ -45,7 +46,7 @@ fn drill(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     };
     let dir = Dir::open_if_there(root)?.ok_or_else(no_snapshot)?;
     let (dump, entry, shown) = newest_dump(&dir)?.ok_or_else(no_snapshot)?;
-    let uri = client::database(&env.settings, args.pg_uri.as_deref())?;
+    let uri = own::database(&env.settings, args.pg_uri.as_deref())?;
     let _lock = Lock::file(&dir, LOCK)?;
     info!("{shown}: {}, into a scratch database beside {uri}", Bytes(entry.size));
     let contents = load::scratch(&uri, dump, &shown, |_, contents| Ok(contents.clone())).map_err(damaged)?;

@@ -8,6 +8,7 @@ use log::{info, warn};
 
 use super::{Env, Report};
 use crate::clock::Belief;
+use crate::database::{dump, own};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::build::{Previous, Taken, is_change, take};
 use crate::snapshot::generation::{self, Generation, MANIFEST};
-use crate::snapshot::{client, dump, settings_files};
+use crate::snapshot::settings_files;
 use crate::tree::copy::{self, Ownership};
 use crate::tree::manifest::{Header, Listed, Writer};
 use crate::tree::remove;
@@ -80,7 +81,7 @@ struct Sources {
 fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
     let path = args.dest.clone().unwrap_or_else(|| env.settings.snapshot_root.clone());
     let server = Server::open(&env.settings, args.dry_run)?;
-    let uri = client::database(&env.settings, args.pg_uri.as_deref())?;
+    let uri = own::database(&env.settings, args.pg_uri.as_deref())?;
     let belief = server.belief(env.clock)?;
     let days = args.retention_days.unwrap_or(env.settings.snapshot_retention_days);
     let root = server.snapshots(&path)?;

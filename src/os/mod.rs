@@ -16,7 +16,6 @@ pub mod led;
 pub mod lock;
 pub mod mount;
 pub mod open_files;
-pub mod postgres;
 pub mod process;
 pub mod progress;
 pub mod random;

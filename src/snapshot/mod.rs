@@ -3,11 +3,7 @@
 
 pub mod archive;
 pub mod build;
-pub mod client;
-pub mod dump;
 pub mod generation;
-pub mod load;
 pub mod retention;
-pub mod script;
 pub mod settings_files;
 pub mod shelf;

@@ -7,12 +7,12 @@ use super::held::{self, holds};
 use super::settings;
 use super::{Failure, Phase, Place, Record};
 use crate::cmd::Env;
+use crate::database::client::Client;
+use crate::database::{dump, load, own};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Kind, set_owner_mode};
-use crate::os::postgres::Client;
-use crate::snapshot::{client, dump, load};
 use crate::tree::walk::{Step, Walk};
 
 /// Finishes a recovery that was staged, whoever runs it; nothing to do if all is in its place already.
@@ -79,7 +79,7 @@ fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
         warn!("the archive holds no db/pg_dump.sql: the database stays as it is");
         return Ok(());
     };
-    let uri = client::database(&env.settings, None)?;
+    let uri = own::database(&env.settings, None)?;
     // At the first start the database may take its time.
     if std::env::var_os("INVOCATION_ID").is_some() {
         Client::psql(&uri)?.wait()?;

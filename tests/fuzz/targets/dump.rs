@@ -5,7 +5,7 @@
 use std::io::Read;
 
 use libfuzzer_sys::fuzz_target;
-use toolmaster::snapshot::script::read;
+use toolmaster::database::script::read;
 
 struct Pieces<'a>(&'a [u8], usize);
 

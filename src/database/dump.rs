@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::database::client::Client;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
-use crate::os::postgres::Client;
 use crate::os::process::Output;
 use crate::settings::pg_uri::PgUri;
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::process::{self, Ended, Output, Program};
-use super::signal;
 use crate::error::{Error, Result};
+use crate::os::process::{self, Ended, Output, Program};
+use crate::os::signal;
 use crate::settings::pg_uri::PgUri;
 
 /// How long a short question to the database may take.

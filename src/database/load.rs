@@ -8,8 +8,8 @@ use std::time::Duration;
 use log::{info, warn};
 
 use super::script::{self, Contents, Table, Trouble};
+use crate::database::client::Client;
 use crate::error::{Error, Result};
-use crate::os::postgres::Client;
 use crate::os::process::Input;
 use crate::os::{random, signal};
 use crate::settings::pg_uri::PgUri;
