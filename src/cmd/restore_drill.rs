@@ -1,17 +1,17 @@
 //! `restore-drill`: proves that the newest snapshot's dump can be restored, in a database of its own (SPEC 7).
 
-use std::fs::File;
-
 use argh::FromArgs;
 use log::info;
 use serde_json::json;
 
 use super::{Env, Report};
-use crate::database::{load, own};
+use crate::database::dump::DUMP;
+use crate::database::load::{self, Source};
+use crate::database::own;
 use crate::error::{Error, Result};
-use crate::os::dir::{Dir, Entry};
+use crate::os::dir::Dir;
 use crate::os::lock::Lock;
-use crate::snapshot::generation;
+use crate::snapshot::generation::{self, MANIFEST};
 use crate::text::Bytes;
 
 /// Restore the newest snapshot's dump into a scratch database, compare, and drop it.
@@ -25,7 +25,6 @@ pub struct Args {
 
 /// Held by a drill; not the name of a snapshot.
 const LOCK: &str = ".restore-drill.lock";
-const DUMP: &[u8] = b"pg_dump.sql";
 
 /// Carries it out.
 ///
@@ -45,28 +44,25 @@ fn drill(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         next: "make one with tool-snapshot.sh",
     };
     let dir = Dir::open_if_there(root)?.ok_or_else(no_snapshot)?;
-    let (dump, entry, shown) = newest_dump(&dir)?.ok_or_else(no_snapshot)?;
+    let source = newest_dump(&dir)?.ok_or_else(no_snapshot)?;
+    let (entry, shown) = (source.dir.read(DUMP)?.1, source.dir.shown(DUMP));
     let uri = own::database(&env.settings, args.pg_uri.as_deref())?;
     let _lock = Lock::file(&dir, LOCK)?;
     info!("{shown}: {}, into a scratch database beside {uri}", Bytes(entry.size));
-    let contents = load::scratch(&uri, dump, &shown, |_, contents| Ok(contents.clone())).map_err(damaged)?;
-    report.bytes = contents.bytes;
-    let (tables, rows) = (contents.tables.len(), contents.rows());
-    let found = json!({"outcome": "restored", "tables": tables, "rows": rows, "large_objects": contents.large_objects});
-    report.datasets.insert("db".to_owned(), found);
-    info!("restore drill completed dump={shown} tables={tables} rows={rows} large_objects={}", contents.large_objects);
+    let found = load::drill(&uri, &source).map_err(damaged)?;
+    report.bytes = entry.size;
+    let (tables, rows, objects) = (found.tables(), found.rows(), found.large_objects);
+    let value = json!({"outcome": "restored", "tables": tables, "rows": rows, "large_objects": objects});
+    report.datasets.insert("db".to_owned(), value);
+    info!("restore drill completed dump={shown} tables={tables} rows={rows} large_objects={objects}");
     Ok(())
 }
 
-/// The newest snapshot's dump, and its name.
-fn newest_dump(root: &Dir) -> Result<Option<(File, Entry, String)>> {
+/// The newest snapshot's dump.
+fn newest_dump(root: &Dir) -> Result<Option<Source>> {
     let Some(newest) = generation::list(root)?.pop() else { return Ok(None) };
     let dir = newest.dir(root)?;
-    let dump = match dir.sub(b"db")? {
-        Some(db) => db.read_if_there(DUMP)?.map(|(file, entry)| (file, entry, db.shown(DUMP))),
-        None => None,
-    };
-    dump.map(Some).ok_or_else(|| Error::Failed {
+    Source::of(&dir, MANIFEST)?.map(Some).ok_or_else(|| Error::Failed {
         why: format!("there is no db/pg_dump.sql in the newest snapshot, {}", dir.path().display()),
         next: "make a new snapshot with tool-snapshot.sh, and keep this one and the log",
     })

@@ -20,6 +20,7 @@ use crate::snapshot::build::{Previous, Taken, is_change, take};
 use crate::snapshot::generation::{self, Generation, MANIFEST};
 use crate::snapshot::settings_files;
 use crate::tree::copy::{self, Ownership};
+use crate::tree::manifest::counts::Counts;
 use crate::tree::manifest::{Header, Listed, Writer};
 use crate::tree::remove;
 
@@ -79,6 +80,7 @@ struct Sources {
 }
 
 fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
+    dump::check_options(&args.pg_option)?;
     let path = args.dest.clone().unwrap_or_else(|| env.settings.snapshot_root.clone());
     let server = Server::open(&env.settings, args.dry_run)?;
     let uri = own::database(&env.settings, args.pg_uri.as_deref())?;
@@ -178,13 +180,17 @@ fn build(
     previous: Option<&Generation>,
     report: &mut Report,
 ) -> Result<()> {
+    let (dumped, counts) = take_dump(args, sources, built)?;
     let seq = previous.and_then(|previous| previous.header.as_ref()?.seq).unwrap_or(0);
     let taken = Some(env.clock.now());
-    let header = Header { seq: Some(seq.saturating_add(1)), taken, ..Header::complete(&sources.server.id) };
+    let header =
+        Header { seq: Some(seq.saturating_add(1)), taken, database: counts, ..Header::complete(&sources.server.id) };
     let file = built.create(MANIFEST, 0o600)?;
     let fail = |error| Error::io("write", &built.path_of(MANIFEST), error);
     let mut list = Writer::new(file, &header).map_err(fail)?;
-    take_dump(args, sources, built, &mut list)?;
+    for listed in &dumped {
+        list.push(listed).map_err(fail)?;
+    }
     // No ingest and no undo exchanges a directory that is being read, nor brings master of one time and docviewer of another.
     // They lock them in this order too.
     let locks = [sources.server.lock(Dataset::Master)?, sources.server.lock(Dataset::Docviewer)?];
@@ -210,21 +216,18 @@ fn build(
     list.finish().and_then(|file| file.sync_all()).map_err(fail)
 }
 
-fn take_dump(args: &Args, sources: &Sources, built: &Dir, list: &mut Writer<File>) -> Result<()> {
-    const NAME: &[u8] = b"pg_dump.sql";
+/// The dump's files as the manifest lists them, in its order, and what the database counted.
+fn take_dump(args: &Args, sources: &Sources, built: &Dir) -> Result<(Vec<Listed>, Option<Counts>)> {
     let dir = built.make(b"db", 0o700)?;
     // The timer's run may come before the database is up.
     let wait = std::env::var_os("INVOCATION_ID").is_some();
     let options = dump::Options { pg_options: args.pg_option.clone(), wait, ..dump::Options::default() };
-    dump::dump(&sources.uri, &options, &dir, NAME)?;
-    let (_, entry) = dir.read(NAME)?;
-    let listed = Listed {
-        path: b"db/pg_dump.sql".to_vec(),
-        size: entry.size,
-        mtime: entry.mtime,
-        sha256: Some(copy::hash(&dir, NAME)?),
+    let counts = dump::dump(&sources.uri, &options, &dir)?;
+    let listed = |name: &[u8]| {
+        let (_, entry) = dir.read(name)?;
+        Ok(Listed::of(&[b"db/", name].concat(), &entry, Some(copy::hash(&dir, name)?)))
     };
-    list.push(&listed).map_err(|error| Error::io("write the list of", built.path(), error))
+    Ok(([dump::GLOBALS, dump::DUMP].into_iter().map(listed).collect::<Result<_>>()?, counts))
 }
 
 /// Takes a dataset, from the beginning again if somebody changes it meanwhile: locks hold our own runs only.

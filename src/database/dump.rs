@@ -1,17 +1,28 @@
-//! Makes a dump of the database with `pg_dump` (SPEC 7): plain SQL, private to root, whole or not there.
+//! Makes a dump of the database with `pg_dump` (SPEC 7): plain SQL, private to root, whole or not there, and counted by the database
+//! itself in the same transaction.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
 
+use log::warn;
 use rustix::io::Errno;
 
-use crate::database::client::Client;
+use super::client::Client;
+use super::counts::Moment;
+use super::entries::{self, Survey, Trouble};
+pub use super::options::check as check_options;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::os::process::Output;
 use crate::settings::pg_uri::PgUri;
+use crate::text::Shown;
+use crate::tree::manifest::counts::{Counts, MAX_TABLES};
 
+/// The dump's name.
+pub const DUMP: &[u8] = b"pg_dump.sql";
+/// The name of what the database's server has for all of its databases: the roles.
+pub const GLOBALS: &[u8] = b"globals.sql";
 /// A dump that takes longer hangs.
 pub const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -33,81 +44,73 @@ impl Default for Options {
 }
 
 /// A dump restores without the original's users; large objects are data too. `-b` is called `--blobs` before
-/// `pg_dump` 16 and `--large-objects` since.
-const ARGUMENTS: [&str; 5] = ["--format=plain", "--no-owner", "--no-privileges", "--no-password", "-b"];
-/// What an operator's further options may not change: the way in, where the dump goes, how it is told to be whole and
-/// compared after a restore.
-const OURS: [&str; 17] = [
-    "--clean",
-    "--compress",
-    "--create",
-    "--data-only",
-    "--dbname",
-    "--file",
-    "--format",
-    "--help",
-    "--host",
-    "--if-exists",
-    "--jobs",
-    "--load-via-partition-root",
-    "--password",
-    "--port",
-    "--restrict-key",
-    "--username",
-    "--version",
-];
-const OURS_SHORT: &str = "CFUVWZacdfhjp?";
+/// `pg_dump` 16 and `--large-objects` since. A subscription holds the password of another server.
+const ARGUMENTS: [&str; 6] =
+    ["--format=plain", "--no-owner", "--no-privileges", "--no-password", "--no-subscriptions", "-b"];
+const SEE_THE_DISK: &str = "see that the disk has room and no errors, and run it again";
 
-/// Whether these are options that `pg_dump` may be given besides ours.
-///
-/// # Errors
-/// `Usage` without the option's value, which may hold a password.
-pub fn check_options(options: &[String]) -> Result<()> {
-    for option in options {
-        let name = option.split('=').next().unwrap_or_default();
-        let wrong = |why| Err(Error::Usage(format!("--pg-option {} {why}", crate::text::Shown(name.as_bytes()))));
-        if option.contains('\0') {
-            return wrong("has a NUL");
-        }
-        match option.strip_prefix("--") {
-            // getopt takes any beginning of a name for the whole.
-            Some("") => return wrong("is no option"),
-            Some(_) if OURS.iter().any(|ours| ours.starts_with(name)) => return wrong("is decided by the snapshot"),
-            Some(_) => {}
-            None => match option.strip_prefix('-').and_then(|short| short.chars().next()) {
-                None => return Err(Error::Usage("--pg-option takes an option and its value as one: -Tlog".to_owned())),
-                Some(short) if OURS_SHORT.contains(short) => {
-                    return Err(Error::Usage(format!("--pg-option -{short} is decided by the snapshot")));
-                }
-                Some(_) => {}
-            },
-        }
-    }
-    Ok(())
-}
-
-/// Dumps the database into the new file `name` of `to`, mode 0600; its length. The file is not made durable here. After
-/// an error it is gone.
+/// Dumps the database into two new files of `to`, mode 0600; what is in it. The files are not made durable here. After an
+/// error they are gone.
 ///
 /// # Errors
 /// `Usage` for options that are not allowed, `Config` without `pg_dump`, `Io` if the disk is full, `Failed` with
-/// `pg_dump`'s last words, `Interrupted`.
-pub fn dump(uri: &PgUri, options: &Options, to: &Dir, name: &[u8]) -> Result<u64> {
+/// `pg_dump`'s last words or if it is not what the database says, `Interrupted`.
+pub fn dump(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
     check_options(&options.pg_options)?;
-    let client = Client::pg_dump(uri)?;
     if options.wait {
         Client::psql(uri)?.wait()?;
     }
-    let file = to.create(name, 0o600)?;
-    let done = write(&client, options, file, to, name).and_then(|()| check_whole(to, name));
+    let done = std::thread::scope(|scope| {
+        let roles = scope.spawn(|| roles(uri, options, to));
+        let counts = tables(uri, options, to);
+        match roles.join() {
+            Ok(Err(error)) => counts.and(Err(error)),
+            _ => counts,
+        }
+    });
     if done.is_err() {
-        let _ = to.remove(name);
+        let _ = to.remove(DUMP);
+        let _ = to.remove(GLOBALS);
     }
     done
 }
 
-fn write(client: &Client<'_>, options: &Options, file: File, to: &Dir, name: &[u8]) -> Result<()> {
+/// The roles without their passwords. They are read as text when they are needed, never run.
+fn roles(uri: &PgUri, options: &Options, to: &Dir) -> Result<()> {
+    let client = Client::pg_dumpall(uri)?;
+    let database = format!("--database={}", uri.database());
+    let arguments = ["--globals-only", "--no-role-passwords", "--no-password", &database];
+    let output = Output::File(to.create(GLOBALS, 0o600)?);
+    client.check(&client.program(&arguments, options.limit).output(output).end()?)
+}
+
+fn tables(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
+    let (client, psql) = (Client::pg_dump(uri)?, Client::psql(uri)?);
+    let file = to.create(DUMP, 0o600)?;
+    let moment = Moment::begin(&psql, options.limit)?;
+    write(&client, options, &moment.snapshot, file, to)?;
+    let survey = survey(to)?;
+    if !survey.whole {
+        let why = format!("pg_dump said that it is done, but {} is not whole", to.shown(DUMP));
+        return Err(Error::Failed { why, next: SEE_THE_DISK });
+    }
+    let mut counts = moment.count()?;
+    counts.left_out.extend(survey.left_out.iter().cloned());
+    if !counts.left_out.is_empty() {
+        warn!("a restore leaves out what only a superuser may make: {}", shown(&counts.left_out));
+    }
+    let counts = prove(counts, &survey, !options.pg_options.is_empty(), to)?;
+    if counts.tables() > MAX_TABLES {
+        warn!("{} tables are too many for the manifest: a restore counts the rows of the dump", counts.tables());
+        return Ok(None);
+    }
+    Ok(Some(counts))
+}
+
+fn write(client: &Client<'_>, options: &Options, snapshot: &str, file: File, to: &Dir) -> Result<()> {
+    let snapshot = format!("--snapshot={snapshot}");
     let mut arguments = ARGUMENTS.to_vec();
+    arguments.push(&snapshot);
     arguments.extend(options.pg_options.iter().map(String::as_str));
     let ended = client.program(&arguments, options.limit).output(Output::File(file)).end()?;
     if ended.status.success() {
@@ -115,67 +118,33 @@ fn write(client: &Client<'_>, options: &Options, file: File, to: &Dir, name: &[u
     }
     // pg_dump says "output file" of its own output; a full disk of the database is another one.
     if ended.words.contains("output file") && ended.words.contains("No space left on device") {
-        return Err(Error::io("write", &to.path_of(name), Errno::NOSPC));
+        return Err(Error::io("write", &to.path_of(DUMP), Errno::NOSPC));
     }
     Err(client.failure(&ended))
 }
 
-/// A dump whose last comment is missing is not whole, whatever `pg_dump` said.
-fn check_whole(to: &Dir, name: &[u8]) -> Result<u64> {
-    const TAIL: u64 = 1024;
-    let (mut file, entry) = to.read(name)?;
-    let unreadable = |source| Error::Unreadable { path: to.shown(name), source };
-    file.seek(SeekFrom::Start(entry.size.saturating_sub(TAIL))).map_err(unreadable)?;
-    let mut tail = Vec::new();
-    file.take(TAIL).read_to_end(&mut tail).map_err(unreadable)?;
-    if ends_whole(&tail) {
-        return Ok(entry.size);
-    }
-    let why = format!("pg_dump said that it is done, but {} is not whole", to.shown(name));
-    Err(Error::Failed { why, next: "see that the disk has room and no errors, and run it again" })
+fn survey(to: &Dir) -> Result<Survey> {
+    let (file, _) = to.read(DUMP)?;
+    entries::read(file, std::io::sink(), &BTreeSet::new()).map_err(|trouble| match trouble {
+        Trouble::Source(source) | Trouble::Sink(source) => Error::Unreadable { path: to.shown(DUMP), source },
+    })
 }
 
-fn ends_whole(tail: &[u8]) -> bool {
-    let mut lines = tail.split(|byte| *byte == b'\n').rev();
-    let last = lines.find(|line| !line.is_empty() && *line != b"--" && !line.starts_with(b"\\unrestrict "));
-    last == Some(b"-- PostgreSQL database dump complete") && tail.ends_with(b"\n")
+/// What the database counted must be what the dump holds. An operator's option may have left out tables, or rows.
+fn prove(counts: Counts, survey: &Survey, in_part: bool, to: &Dir) -> Result<Counts> {
+    let dumped = survey.counts(&counts);
+    if in_part {
+        return Ok(Counts { left_out: counts.left_out, settings: counts.settings, ..dumped });
+    }
+    let differences = if survey.readable { dumped.differences(&counts) } else { Vec::new() };
+    if differences.is_empty() {
+        return Ok(counts);
+    }
+    let why = format!("{} is not what the database has: {}", to.shown(DUMP), differences.join("; "));
+    Err(Error::Failed { why, next: SEE_THE_DISK })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_options_that_leave_the_dump_a_dump() {
-        let check = |option: &str| check_options(&[option.to_owned()]);
-        for good in ["--exclude-table-data=log", "-Tlog", "--verbose", "--schema=public", "--no-comments"] {
-            assert!(check(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "--file=/etc/passwd",
-            "--fil=x",
-            "-f/etc/passwd",
-            "--dbname=postgresql://app:secret@h/d",
-            "-dpostgresql://app:secret@h/d",
-            "secret",
-            "--",
-            "-",
-            "-Fc",
-            "--create",
-        ] {
-            let error = check(bad).unwrap_err();
-            assert_eq!(error.exit_code(), 64, "{bad}");
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_dump() {
-        let end = b"x\n--\n-- PostgreSQL database dump complete\n--\n\n";
-        assert!(ends_whole(end));
-        assert!(ends_whole(&[&end[..], b"\\unrestrict abc\n\n"].concat()));
-        assert!(!ends_whole(b"x\n--\n-- PostgreSQL database dump complete"));
-        assert!(!ends_whole(&[&end[..], b"SELECT 1;\n"].concat()));
-        assert!(!ends_whole(b""));
-    }
+/// Names, safe to print.
+pub fn shown(names: &[String]) -> String {
+    names.iter().map(|name| Shown(name.as_bytes()).to_string()).collect::<Vec<_>>().join(", ")
 }

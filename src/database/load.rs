@@ -1,56 +1,64 @@
-//! Loads a dump into an empty database, whole or not at all, and compares what is there with what the dump says (SPEC 7).
+//! Loads a dump beside an empty database, as a role without rights, proves it by what the database counted when it was dumped, and lets
+//! it take the empty one's place (SPEC 7).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::process::ChildStdin;
 use std::time::Duration;
 
 use log::{info, warn};
 
-use super::script::{self, Contents, Table, Trouble};
-use crate::database::client::Client;
+use super::aside::{self, Aside, Kind};
+use super::client::{Client, SESSION};
+use super::counts::{self, OURS};
+use super::dump::{DUMP, GLOBALS, shown};
+use super::entries::{self, Extension, Survey, Trouble};
+use super::sql::{identifier, literal};
+use super::{roles, settings};
 use crate::error::{Error, Result};
+use crate::os::dir::Dir;
 use crate::os::process::Input;
 use crate::os::{random, signal};
 use crate::settings::pg_uri::PgUri;
+use crate::text::{Shown, hex};
+use crate::tree::copy;
+use crate::tree::manifest::Reader;
+use crate::tree::manifest::counts::Counts;
 
 /// A load that takes longer hangs.
 pub const LIMIT: Duration = Duration::from_secs(4 * 3600);
+/// From where databases are made and renamed: always there, and not the one that is loaded.
+const SERVERS: [&str; 2] = ["postgres", "template1"];
 
-/// What there is in a database.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// The tables and their rows.
-    pub tables: BTreeMap<Table, u64>,
-    /// The number of large objects.
-    pub large_objects: u64,
+/// A dump and what goes with it.
+pub struct Source {
+    /// Where `pg_dump.sql` lies, and `globals.sql` if it was made with it.
+    pub dir: Dir,
+    /// What the database counted; none if the dump is older than that.
+    pub counts: Option<Counts>,
 }
 
-impl Summary {
-    /// Where it differs from what a dump says; nothing if it is all there.
-    pub fn differences(&self, dump: &Contents) -> Vec<String> {
-        let mut found = Vec::new();
-        for (table, rows) in &dump.tables {
-            match (self.tables.get(table), rows) {
-                (None, _) => found.push(format!("{table} is missing")),
-                (Some(there), Some(rows)) if there != rows => {
-                    found.push(format!("{table} has {there} rows, the dump {rows}"));
-                }
-                _ => {}
-            }
+impl Source {
+    /// The dump of a snapshot, if there is one in it; `manifest` is the snapshot's own, by name.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn of(snapshot: &Dir, manifest: &[u8]) -> Result<Option<Source>> {
+        let Some(dir) = snapshot.sub(b"db")? else { return Ok(None) };
+        if dir.look(DUMP)?.is_none() {
+            return Ok(None);
         }
-        let more = self.tables.keys().filter(|table| !dump.tables.contains_key(table));
-        found.extend(more.map(|table| format!("{table} is not in the dump")));
-        if self.large_objects != dump.large_objects {
-            found.push(format!("{} large objects, the dump {}", self.large_objects, dump.large_objects));
-        }
-        found
+        let counts = match snapshot.read_if_there(manifest)? {
+            Some((file, _)) => Reader::new(file)
+                .map_err(|source| Error::Unreadable { path: snapshot.shown(manifest), source })?
+                .header()
+                .database
+                .clone(),
+            None => None,
+        };
+        Ok(Some(Source { dir, counts }))
     }
 }
-
-/// What users have made: not the system's own, and nothing that belongs to an extension.
-const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT FROM pg_depend d \
-    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
 
 /// Whether a database has neither tables (views, sequences) nor large objects.
 ///
@@ -58,119 +66,223 @@ const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AN
 /// `Failed` with psql's words, `Config` without it, `Interrupted`.
 pub fn is_empty(uri: &PgUri) -> Result<bool> {
     let question = format!(
-        "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {OURS};\n\
-        SELECT count(*) FROM pg_catalog.pg_largeobject_metadata;\n"
+        SELECT count(*) FROM pg_largeobject_metadata;\n"
     );
     Ok(Client::psql(uri)?.ask(&question)? == ["0", "0"])
 }
 
-/// The tables of a database with their rows, and its large objects, as of one moment.
+/// Loads a dump in the place of a database that is empty; what is in it then, and what was left out. Whatever goes wrong leaves the
+/// empty one.
 ///
 /// # Errors
-/// As [`is_empty`].
-pub fn summary(uri: &PgUri) -> Result<Summary> {
-    // One statement for each table, made by the server and run by psql: \gexec.
-    let question = format!(
-        "SET search_path = pg_catalog;\nSET row_security = off;\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n\
-        SELECT count(*) FROM pg_largeobject_metadata;\n\
-        SELECT format('SELECT json_build_array(%L, %L, (SELECT count(*) FROM ONLY %I.%I))', n.nspname, c.relname, \
-        n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-        WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {OURS} \\gexec\nCOMMIT;\n"
-    );
-    let lines = Client::psql(uri)?.ask(&question)?;
-    understand(&lines).ok_or_else(|| Error::Failed {
-        why: format!("psql's list of the tables of {uri} can't be understood"),
-        next: "run it again; if it stays, keep the log and call the system's keeper",
-    })
-}
-
-fn understand(lines: &[String]) -> Option<Summary> {
-    let (first, rest) = lines.split_first()?;
-    let table = |line: &String| {
-        let (schema, name, rows) = serde_json::from_str(line).ok()?;
-        Some((Table { schema, name }, rows))
-    };
-    Some(Summary { large_objects: first.parse().ok()?, tables: rest.iter().map(table).collect::<Option<_>>()? })
-}
-
-/// Loads a dump (`shown` is its name in messages) into a database that is empty, in one transaction, and compares
-/// what is there then with what the dump says. A dump that is cut or foreign, an error, a kill leave the database empty.
-///
-/// # Errors
-/// `Refused` if the database is not empty or the dump is none, `Unreadable`, `Failed` with psql's words or the
-/// differences, `Interrupted`.
-pub fn load(uri: &PgUri, dump: impl Read + Send, shown: &str, limit: Duration) -> Result<Contents> {
+/// `Refused` if the database is not empty or the dump is not whole, `Unreadable`, `Failed` with psql's words or the differences,
+/// `Config` if the user may not make databases and roles, `Busy`, `Interrupted`.
+pub fn load(uri: &PgUri, source: &Source) -> Result<Counts> {
     if !is_empty(uri)? {
         let next = "give a database that is empty (createdb makes one)".to_owned();
         return Err(Error::Refused { why: format!("the database {uri} is not empty: nothing was changed"), next });
     }
-    let contents = pour(uri, dump, shown, limit)?;
-    let differences = summary(uri)?.differences(&contents);
-    if differences.is_empty() {
-        return Ok(contents);
-    }
-    let why = format!("the database {uri} is not what {shown} says: {}", differences.join("; "));
-    Err(Error::Failed { why, next: "do not use it; keep the dump and the log, and restore an older snapshot" })
+    let mark = mark(&source.dir)?;
+    beside(uri, source, Kind::Load, |aside| {
+        aside.give()?;
+        if let Some(counts) = &source.counts {
+            settings::bring_back(&aside, &counts.settings);
+        }
+        aside.take_place(&mark)
+    })
 }
 
-/// Whether a database holds what a dump says, table by table: a run that was cut off has loaded it.
+/// Loads a dump beside a database, proves it and drops it, whatever is in it. The database itself is not touched.
 ///
 /// # Errors
 /// As [`load`].
-pub fn holds(uri: &PgUri, dump: impl Read, shown: &str) -> Result<bool> {
-    let there = summary(uri)?;
-    if there == Summary::default() {
-        return Ok(false);
-    }
-    let contents = script::read(Checked(dump), std::io::sink()).map_err(|trouble| in_dump(trouble, shown))?;
-    Ok(there.differences(&contents).is_empty())
+pub fn drill(uri: &PgUri, source: &Source) -> Result<Counts> {
+    beside(uri, source, Kind::Drill, Aside::end)
 }
 
-fn pour(uri: &PgUri, dump: impl Read + Send, shown: &str, limit: Duration) -> Result<Contents> {
-    let client = Client::psql(uri)?;
-    let key = random::id()?;
-    let mut contents = None;
+/// Whether a database holds what a dump says: a run that was cut off has loaded it, or a person.
+///
+/// # Errors
+/// As [`load`].
+pub fn holds(uri: &PgUri, source: &Source) -> Result<bool> {
+    let comment = Client::psql(uri)?
+        .ask("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database();\n")?;
+    let there = counts::count(uri)?;
+    if there.tables() == 0 && there.large_objects == 0 {
+        return Ok(false);
+    }
+    if comment == [mark(&source.dir)?] {
+        return Ok(true);
+    }
+    Ok(differences(&there, source, &survey(&source.dir)?).is_empty())
+}
+
+/// By which a database is known whose dump was loaded by us, whatever became of it since.
+fn mark(dir: &Dir) -> Result<String> {
+    Ok(format!("restored by toolmaster from the dump {}", hex(&copy::hash(dir, DUMP)?)))
+}
+
+fn beside(uri: &PgUri, source: &Source, kind: Kind, and_then: impl FnOnce(Aside) -> Result<()>) -> Result<Counts> {
+    let survey = survey(&source.dir)?;
+    let server = uri.with_database(if uri.database() == SERVERS[0] { SERVERS[1] } else { SERVERS[0] });
+    let _alone = aside::alone(&server, LIMIT * 2)?;
+    aside::sweep(&server)?;
+    let mut aside = Aside::make(uri, &server, kind)?;
+    let filled = fill(&mut aside, source, &survey);
+    let mut counts = match filled {
+        Ok(counts) => counts,
+        Err(error) => {
+            if let Err(more) = aside.end() {
+                warn!("{more}");
+            }
+            return Err(error);
+        }
+    };
+    and_then(aside)?;
+    counts.left_out = source.counts.as_ref().map(|counts| counts.left_out.clone()).unwrap_or_default();
+    let more: Vec<String> = survey.left_out.into_iter().filter(|name| !counts.left_out.contains(name)).collect();
+    counts.left_out.extend(more);
+    if !counts.left_out.is_empty() {
+        warn!("left out, since only a superuser may make it: {}; make it anew by hand", shown(&counts.left_out));
+    }
+    Ok(counts)
+}
+
+/// What the dump holds; it must be whole.
+fn survey(dir: &Dir) -> Result<Survey> {
+    let (dump, _) = dir.read(DUMP)?;
+    let survey = entries::read(Checked(dump), std::io::sink(), &BTreeSet::new());
+    signal::check()?;
+    let survey = survey.map_err(|trouble| in_dump(trouble, dir))?;
+    if survey.whole {
+        return Ok(survey);
+    }
+    Err(Error::Refused {
+        why: format!("{} is not whole: its end is missing", dir.shown(DUMP)),
+        next: "the database was not changed; use another snapshot or archive".to_owned(),
+    })
+}
+
+/// Makes what only a superuser may make, loads the rest, and compares.
+fn fill(aside: &mut Aside, source: &Source, survey: &Survey) -> Result<Counts> {
+    if let Some((globals, _)) = source.dir.read_if_there(GLOBALS)? {
+        let unreadable = |error| Error::Unreadable { path: source.dir.shown(GLOBALS), source: error };
+        let names = roles::names(globals).map_err(unreadable)?;
+        aside.make_roles(&names)?;
+        if !aside.roles().is_empty() {
+            info!("roles that were not here, made without any right: {}", shown(aside.roles()));
+        }
+    }
+    let there = prepare(aside, survey)?;
+    pour(aside, &source.dir, &there)?;
+    let found = counts::count(&aside.uri())?;
+    let differences = differences(&found, source, survey);
+    if differences.is_empty() {
+        return Ok(found);
+    }
+    let why = format!("what was loaded is not what {} says: {}", source.dir.shown(DUMP), differences.join("; "));
+    Err(Error::Failed {
+        why,
+        next: "the database was not changed; keep the dump and the log, and restore an older snapshot",
+    })
+}
+
+/// A dump without counts is its own witness; one whose names can't be read, by its numbers.
+fn differences(found: &Counts, source: &Source, survey: &Survey) -> Vec<String> {
+    if let Some(counts) = &source.counts {
+        return found.differences(counts);
+    }
+    let dumped = survey.counts(found);
+    if survey.readable {
+        return found.differences(&dumped);
+    }
+    let numbers = |counts: &Counts| (counts.tables(), counts.large_objects);
+    let ((there, objects), (tables, large)) = (numbers(found), (survey.tables.len(), survey.large_objects));
+    if (there, objects) == (tables, large) {
+        return Vec::new();
+    }
+    vec![format!("{there} tables and {objects} large objects, the dump {tables} and {large}")]
+}
+
+/// Makes the extensions by name, before anything of the dump is there, and lets the role fill their tables and use their wrappers; the
+/// schemas, as the dump writes them, that were made for that.
+fn prepare(aside: &Aside, survey: &Survey) -> Result<BTreeSet<Vec<u8>>> {
+    let (uri, role) = (aside.uri(), identifier(aside.role()));
+    let client = Client::psql(&uri)?;
+    let mut there = BTreeSet::new();
+    let available = if survey.extensions.is_empty() {
+        Vec::new()
+    } else {
+        client.ask("SELECT name FROM pg_available_extensions;")?
+    };
+    for Extension { name, schema_written, schema } in &survey.extensions {
+        if !available.contains(name) {
+            return Err(Error::Failed {
+                why: format!(
+                    "the dump needs the extension {}, which the database's server does not have",
+                    Shown(name.as_bytes())
+                ),
+                next: "install it there and run it again",
+            });
+        }
+        let mut text = String::new();
+        if survey.schemas.contains(schema_written) && there.insert(schema_written.clone()) {
+            text += &format!("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {role};\n", identifier(schema));
+        }
+        // A schema that the dump does not make is there, or the extension's own.
+        let within = format!("EXISTS (SELECT FROM pg_namespace WHERE nspname = {})", literal(schema));
+        text += &format!(
+            "SELECT format('CREATE EXTENSION IF NOT EXISTS %I %s', {}, CASE WHEN {within} THEN format('WITH SCHEMA %I', {}) END) \\gexec\n",
+            literal(name),
+            literal(schema),
+        );
+        client.ask(&format!("SET client_min_messages = error;\n{text}"))?;
+    }
+    client.ask(&format!(
+        "SELECT format('GRANT USAGE ON FOREIGN DATA WRAPPER %I TO %s', fdwname, {role}) FROM pg_foreign_data_wrapper \\gexec\n\
+        SELECT format('GRANT ALL ON %s %I.%I TO %s', CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, \
+        c.relname, {role}), format('GRANT USAGE ON SCHEMA %I TO %s', n.nspname, {role}) FROM pg_extension e \
+        CROSS JOIN unnest(e.extconfig) o JOIN pg_class c ON c.oid = o JOIN pg_namespace n ON n.oid = c.relnamespace \\gexec\n",
+        role = literal(&role),
+    ))?;
+    Ok(there)
+}
+
+/// Gives psql the dump, as the role without rights. psql obeys none of its own commands within, since nobody knows the key.
+fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<()> {
+    let (login, key) = (aside.login(), random::id()?);
+    let client = Client::psql(&login)?;
+    let (dump, _) = dir.read(DUMP)?;
     let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--file=-", "--variable=ON_ERROR_STOP=1"];
+    let mut all = false;
     let feeder = |stdin: &mut ChildStdin| {
-        contents = send(stdin, dump, shown, &key)?;
+        let begun = write!(stdin, "{SESSION}\\restrict {key}\n");
+        let passed = begun.map_err(Trouble::Sink).and_then(|()| entries::read(Checked(dump), &mut *stdin, there));
+        signal::check()?;
+        match passed {
+            Ok(_) => all = writeln!(stdin, "\n\\unrestrict {key}").is_ok(),
+            // It has its own words for why it has stopped reading.
+            Err(Trouble::Sink(_)) => {}
+            Err(trouble) => return Err(in_dump(trouble, dir)),
+        }
         Ok(())
     };
-    let ended = client.program(&arguments, limit).input(Input::Fed(Box::new(feeder))).end()?;
+    let ended = client.program(&arguments, LIMIT).input(Input::Fed(Box::new(feeder))).end()?;
     client.check(&ended)?;
-    contents.ok_or_else(|| Error::Failed {
-        why: format!("psql stopped reading {shown} before its end"),
+    if all {
+        return Ok(());
+    }
+    Err(Error::Failed {
+        why: format!("psql stopped reading {} before its end", dir.shown(DUMP)),
         next: "look at the log of the database and run it again",
     })
 }
 
-/// Gives psql the dump within a transaction of ours; nothing if psql has stopped reading, for which it has its own words.
-/// The transaction is committed only after the whole dump has been read and found whole: whatever happens before, the end
-/// of the input rolls it back.
-fn send(stdin: &mut ChildStdin, dump: impl Read, shown: &str, key: &str) -> Result<Option<Contents>> {
-    let begun = writeln!(stdin, "\\restrict {key}\nBEGIN;");
-    let contents = begun.map_err(Trouble::Sink).and_then(|()| script::read(Checked(dump), &mut *stdin));
-    signal::check()?;
-    match contents {
-        Ok(contents) => {
-            let end = writeln!(stdin, "\nCOMMIT;\n\\unrestrict {key}");
-            Ok(end.is_ok().then_some(contents))
-        }
-        Err(Trouble::Sink(_)) => Ok(None),
-        Err(trouble) => Err(in_dump(trouble, shown)),
-    }
-}
-
-fn in_dump(trouble: Trouble, shown: &str) -> Error {
-    let refused = |why: String| Error::Refused {
-        why: format!("{shown} {why}"),
-        next: "the database was not changed; use another snapshot or archive".to_owned(),
-    };
-    match trouble {
-        Trouble::Source(source) | Trouble::Sink(source) => Error::Unreadable { path: shown.to_owned(), source },
-        Trouble::Cut => refused("is not whole: its end is missing".to_owned()),
-        Trouble::Foreign { line, why } => refused(format!("is no dump of pg_dump: line {line} has {why}")),
-    }
+fn in_dump(trouble: Trouble, dir: &Dir) -> Error {
+    let (Trouble::Source(source) | Trouble::Sink(source)) = trouble;
+    Error::Unreadable { path: dir.shown(DUMP), source }
 }
 
 /// A source that ends at a signal.
@@ -180,109 +292,5 @@ impl<R: Read> Read for Checked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         signal::check().map_err(|_| std::io::Error::from(ErrorKind::Other))?;
         self.0.read(buffer)
-    }
-}
-
-/// The names of scratch databases begin so; sixteen hexadecimal digits follow.
-const SCRATCH: &str = "toolmaster_drill_";
-
-/// Loads a dump into a scratch database of a random name on the same server, compares, hands it to `and_then`, and drops
-/// it, also after an error or a signal. The live database is never touched. Two of these must not run at once: one drops
-/// what a killed one left behind.
-///
-/// # Errors
-/// As [`load`], and what `and_then` says.
-pub fn scratch<T>(
-    uri: &PgUri,
-    dump: impl Read + Send,
-    shown: &str,
-    and_then: impl FnOnce(&PgUri, &Contents) -> Result<T>,
-) -> Result<T> {
-    let scratch = Scratch::new(uri)?;
-    let done = load(&scratch.uri, dump, shown, LIMIT).and_then(|contents| and_then(&scratch.uri, &contents));
-    let dropped = scratch.end();
-    let value = done?;
-    dropped?;
-    Ok(value)
-}
-
-/// A database of our own; it goes with this.
-struct Scratch {
-    uri: PgUri,
-    server: PgUri,
-    there: bool,
-}
-
-impl Scratch {
-    fn new(live: &PgUri) -> Result<Scratch> {
-        // Where createdb connects to as well: always there, and not the live one.
-        let server = live.with_database("postgres");
-        let client = Client::psql(&server)?;
-        for name in
-            client.ask(&format!("SELECT datname FROM pg_database WHERE datname ~ '^{SCRATCH}[0-9a-f]{{16}}$';"))?
-        {
-            info!("dropping the scratch database {name} that an earlier run left");
-            client.tell(&drop_statement(&name))?;
-        }
-        let name = format!("{SCRATCH}{}", random::word()?);
-        // From here on it may be there, whatever the answer says.
-        let mut scratch = Scratch { uri: live.with_database(&name), server: server.clone(), there: true };
-        let made = client.ask(&format!("CREATE DATABASE {name} TEMPLATE template0;"));
-        if let Err(error) = made {
-            let _ = scratch.remove();
-            return Err(error);
-        }
-        Ok(scratch)
-    }
-
-    fn end(mut self) -> Result<()> {
-        self.remove()
-    }
-
-    fn remove(&mut self) -> Result<()> {
-        if !std::mem::replace(&mut self.there, false) {
-            return Ok(());
-        }
-        Client::psql(&self.server)?.tell(&drop_statement(self.uri.database()))
-    }
-}
-
-/// Ends what is still connected to it, such as a load that was ended.
-fn drop_statement(name: &str) -> String {
-    format!("SET client_min_messages = error; DROP DATABASE IF EXISTS {name} WITH (FORCE);")
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = self.remove() {
-            warn!("{error}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_are_named() {
-        let table = |name: &str| Table { schema: "public".to_owned(), name: name.to_owned() };
-        let dump = Contents {
-            tables: [(table("a"), Some(1)), (table("b"), None), (table("c"), Some(0))].into_iter().collect(),
-            large_objects: 2,
-            bytes: 0,
-        };
-        let lines = ["2", r#"["public", "a", 1]"#, r#"["public", "b", 9]"#, r#"["public", "c", 0]"#].map(str::to_owned);
-        assert!(understand(&lines).unwrap().differences(&dump).is_empty());
-        let lines = ["1", r#"["public", "a", 2]"#, r#"["public", "b", 9]"#, r#"["x", "y", 0]"#].map(str::to_owned);
-        let found = understand(&lines).unwrap().differences(&dump);
-        let expected = [
-            "public.a has 2 rows, the dump 1",
-            "public.c is missing",
-            "x.y is not in the dump",
-            "1 large objects, the dump 2",
-        ];
-        assert_eq!(found, expected);
-        assert_eq!(understand(&["x".to_owned()]), None);
     }
 }

@@ -1,7 +1,13 @@
 //! The site's database: which one it is, its dump, and the way back (SPEC 7).
 
+mod aside;
 pub mod client;
+pub mod counts;
 pub mod dump;
+pub mod entries;
 pub mod load;
+mod options;
 pub mod own;
-pub mod script;
+mod roles;
+mod settings;
+mod sql;

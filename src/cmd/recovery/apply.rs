@@ -8,11 +8,13 @@ use super::settings;
 use super::{Failure, Phase, Place, Record};
 use crate::cmd::Env;
 use crate::database::client::Client;
-use crate::database::{dump, load, own};
+use crate::database::counts::count;
+use crate::database::{load, own};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Kind, set_owner_mode};
+use crate::snapshot::generation::MANIFEST;
 use crate::tree::walk::{Step, Walk};
 
 /// Finishes a recovery that was staged, whoever runs it; nothing to do if all is in its place already.
@@ -71,11 +73,9 @@ fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record) 
     place.save(record)
 }
 
-/// Loads the dump, whole or not at all. A run that was cut off after that finds it there.
+/// Loads the dump, whole or not at all, and notes what a person must make anew. A run that was cut off after that finds it there.
 fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
-    const NAME: &[u8] = b"pg_dump.sql";
-    let db = staged.sub(b"db")?.filter(|db| db.look(NAME).is_ok_and(|entry| entry.is_some()));
-    let Some(db) = db else {
+    let Some(source) = load::Source::of(staged, MANIFEST)? else {
         warn!("the archive holds no db/pg_dump.sql: the database stays as it is");
         return Ok(());
     };
@@ -84,18 +84,18 @@ fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
     if std::env::var_os("INVOCATION_ID").is_some() {
         Client::psql(&uri)?.wait()?;
     }
-    let shown = db.shown(NAME);
     if !load::is_empty(&uri)? {
-        if !load::holds(&uri, db.read(NAME)?.0, &shown)? {
+        if !load::holds(&uri, &source)? {
             return Err(holds(&format!("the database {} is not empty", uri.database())));
         }
         info!("database {}: a run that was cut off had loaded it", uri.database());
-        record.tables = u64::try_from(load::summary(&uri)?.tables.len()).unwrap_or_default();
+        record.tables = u64::try_from(count(&uri)?.tables()).unwrap_or_default();
         return Ok(());
     }
-    let contents = load::load(&uri, db.read(NAME)?.0, &shown, dump::LIMIT)?;
-    record.tables = u64::try_from(contents.tables.len()).unwrap_or_default();
-    info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, contents.rows());
+    let found = load::load(&uri, &source)?;
+    record.tables = u64::try_from(found.tables()).unwrap_or_default();
+    record.left_out = found.left_out.clone();
+    info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, found.rows());
     Ok(())
 }
 
