@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::factory::{CONTENT, schema};
 use common::postgres::{Database, PASSWORD, TRACE, forward, free_port, postgres};
 use rustix::process::{Pid, Signal, kill_process};
-use toolmaster::database::counts::count;
+use toolmaster::database::counts::{self, count};
 use toolmaster::database::dump::{self, Options};
 use toolmaster::database::load::{self, Source};
 use toolmaster::database::own;
@@ -143,18 +143,18 @@ fn a_dump_makes_an_equal_database() {
 #[test]
 fn a_database_with_anything_in_it_is_not_empty() {
     let database = postgres().database();
-    assert!(load::is_empty(&database.uri()).unwrap());
+    assert!(counts::is_empty(&database.uri()).unwrap());
     for (make, undo) in [
         ("SELECT lo_create(1)", "SELECT lo_unlink(1)"),
         ("CREATE TABLE t ()", "DROP TABLE t"),
         ("CREATE SCHEMA x; CREATE VIEW x.v AS SELECT 1", "DROP SCHEMA x CASCADE"),
     ] {
         database.psql(make);
-        assert!(!load::is_empty(&database.uri()).unwrap(), "{make}");
+        assert!(!counts::is_empty(&database.uri()).unwrap(), "{make}");
         says(&load(&database.uri(), END).unwrap_err(), 2, &["is not empty"]);
         database.psql(undo);
     }
-    assert!(load::is_empty(&database.uri()).unwrap());
+    assert!(counts::is_empty(&database.uri()).unwrap());
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_broken_dump_leaves_the_database_empty() {
         )
         .unwrap_err();
         says(&error, code, &[words]);
-        assert!(load::is_empty(&database.uri()).unwrap(), "{rest}");
+        assert!(counts::is_empty(&database.uri()).unwrap(), "{rest}");
         assert_eq!(postgres().left(), "", "{rest}");
     }
     load(&database.uri(), format!("{table}{rows}{END}")).unwrap();

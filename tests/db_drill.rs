@@ -102,6 +102,21 @@ fn the_newest_is_the_one_with_the_highest_number_wherever_the_link_points() {
 }
 
 #[test]
+fn a_file_of_the_newest_snapshot_that_rots_is_found() {
+    let _one = ONE.lock();
+    let site = Site::new();
+    let uri = postgres().uri_text(&site.live.name);
+    site.server.master().file("a.csv", "a", common::ago(60));
+    site.server.docviewer().file("a.pdf", "a", common::ago(60));
+    site.server.call(&["snapshot"]).var("PG_URI", &uri).finish().ended(0);
+    let run = site.call().finish();
+    run.ended(0);
+    assert!(run.stderr.contains(" files=") && !run.stderr.contains(" files=0 "), "{run}");
+    site.server.tree().file("snapshots/latest/master/a.csv", "b", common::ago(60));
+    site.fails(1, "1 file(s) of the newest snapshot are not as they were written, such as ");
+}
+
+#[test]
 fn what_can_t_be_restored_is_a_failure() {
     let _one = ONE.lock();
     let site = Site::new();

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use common::postgres::postgres;
+use toolmaster::database::counts;
 use toolmaster::database::load::{self, Source};
 use toolmaster::os::dir::Dir;
 
@@ -81,7 +82,7 @@ fn what_needs_rights_fails_and_leaves_nothing() {
         let error = load::load(&database.uri(), &source(dir.path(), &format!("{text}{END}"))).unwrap_err().to_string();
         assert!(error.contains(why), "{text}: {error}");
         assert!(!mark.exists(), "{text}: {error}");
-        assert!(load::is_empty(&database.uri()).unwrap(), "{text}");
+        assert!(counts::is_empty(&database.uri()).unwrap(), "{text}");
         common::assert_unchanged(&before, &roles_and_databases());
     }
 }

@@ -8,7 +8,7 @@ mod common;
 use std::sync::{Mutex, MutexGuard};
 
 use common::postgres::{Database, TRACE, postgres};
-use common::site::Site;
+use common::site::{Site, shell};
 use common::{Run, Server};
 
 /// One server keeps all loads apart; a second one at a time is told to wait.
@@ -26,6 +26,11 @@ fn site(sql: &str) -> (Site, MutexGuard<'static, ()>) {
 /// Restores the newest snapshot beside its files into a new database.
 fn restore(site: &Site) -> (Database, Run) {
     let target = postgres().database();
+    let run = restore_into(site, &target);
+    (target, run)
+}
+
+fn restore_into(site: &Site, target: &Database) -> Run {
     let dest = tempfile::tempdir().unwrap();
     let latest = site.latest();
     let words = ["restore", "--snapshot", latest.path("").to_str().unwrap(), "--dest", dest.path().to_str().unwrap()]
@@ -34,7 +39,7 @@ fn restore(site: &Site) -> (Database, Run) {
     let run = site.call(&words.iter().map(String::as_str).collect::<Vec<_>>()).finish();
     assert_eq!(postgres().left(), "", "{run}");
     assert!(!run.stderr.contains(TRACE), "{run}");
-    (target, run)
+    run
 }
 
 /// A snapshot, a drill and a restore; what the restore said.
@@ -70,7 +75,7 @@ fn owners(database: &Database) -> String {
 fn names_that_are_words_of_the_language_and_odd_ones() {
     comes_back_equal(
         "CREATE TABLE t (begin int, \"end\" int, \"commit\" text); INSERT INTO t VALUES (1, 2, 'x');\n\
-        CREATE FUNCTION f(begin int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT begin; END;\n\
+        CREATE FUNCTION f(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT i; SELECT CASE WHEN true THEN 2 END; END;\n\
         CREATE TABLE \"a; Type: TABLE; \"\"品番\"\" \" (\"棚\nの\" text); INSERT INTO \"a; Type: TABLE; \"\"品番\"\" \" VALUES (E'--\\n-- x');\n\
         CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES; INSERT INTO nothing DEFAULT VALUES;\n\
         CREATE TABLE notes (line text); INSERT INTO notes VALUES ('--'), ('-- Name: e; Type: EVENT TRIGGER; Schema: -; Owner: -'), \
@@ -147,7 +152,7 @@ fn partitions_types_rules_triggers_and_all_the_rest() {
 #[test]
 fn time_limits_of_roles_and_databases_are_not_ours() {
     let (site, _one) = site("CREATE TABLE t AS SELECT i, md5(i::text) AS m FROM generate_series(1, 200000) i;");
-    let name = &site.database.name;
+    let (target, name) = (postgres().database(), &site.database.name);
     postgres().psql(
         "postgres",
         &format!("ALTER DATABASE {name} SET statement_timeout = '40ms'; ALTER DATABASE {name} SET default_transaction_read_only = on; \
@@ -156,7 +161,7 @@ fn time_limits_of_roles_and_databases_are_not_ours() {
     let drill = || {
         site.snapshot();
         site.call(&["restore-drill"]).finish().ended(0);
-        restore(&site).1
+        restore_into(&site, &target)
     };
     let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drill));
     postgres().psql("postgres", "SET statement_timeout = 0; ALTER ROLE app RESET ALL");
@@ -175,18 +180,18 @@ fn what_is_set_and_granted_for_the_empty_database_stays() {
     ));
     let state = || {
         target.psql("SELECT setrole::regrole, setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE datname = current_database() ORDER BY 1;\
-            SELECT datacl, datconnlimit, pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()")
+            SELECT (SELECT array_agg(a ORDER BY a) FROM unnest(datacl::text[]) a), datconnlimit, pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()")
     };
     let before = state();
     let dest = tempfile::tempdir().unwrap();
     // An application that is connected already is sent away.
-    let _session = target.lock("pg_class");
+    let session = target.session();
     let latest = site.latest().path("");
     let uri = postgres().uri_text(name);
     let words =
         ["restore", "--snapshot", latest.to_str().unwrap(), "--dest", dest.path().to_str().unwrap(), "--pg-uri", &uri];
-    drop(_session);
     site.call(&words).finish().ended(0);
+    drop(session);
     assert_eq!(target.psql("SELECT count(*) FROM public.t"), "0\n");
     common::assert_unchanged(&before, &state());
 }
@@ -197,7 +202,7 @@ fn what_was_set_for_the_database_and_for_roles_comes_back() {
         "CREATE TABLE t (i int); CREATE ROLE kinds_set; ALTER ROLE kinds_set SET work_mem = '7MB';\n\
         SELECT format('ALTER DATABASE %I SET %s', current_database(), x) FROM unnest(ARRAY['timezone = ''Asia/Tokyo''', \
         'search_path = \"$user\", public, \"x y\"', 'factory.line = ''it''''s 3''', 'log_min_duration_statement = 5000']) x \\gexec\n\
-        SELECT format('ALTER ROLE kinds_set IN DATABASE %I SET lock_timeout = 9000', current_database()) \\gexec\n",
+        SELECT format('ALTER ROLE kinds_set IN DATABASE %I SET lock_timeout = ''9s''', current_database()) \\gexec\n",
     );
     let state = |database: &Database| {
         database.psql(
@@ -225,14 +230,19 @@ fn what_was_set_for_the_database_and_for_roles_comes_back() {
 fn a_restore_that_is_killed_is_done_again_and_two_do_not_meet() {
     let (site, _one) = site("CREATE TABLE t (i int)");
     let (target, place) = (postgres().database(), tempfile::tempdir().unwrap());
-    let old = common::Tree::at(place.path().join("2020-01-01_000000"));
-    let dump = |rest: &str| format!("{rest}--\n-- PostgreSQL database dump complete\n--\n\n");
-    old.file("master/a.csv", "a", common::ago(60));
-    old.file("db/pg_dump.sql", dump("SELECT pg_catalog.pg_sleep(600);\n"), common::ago(60));
-    let (uri, from) = (postgres().uri_text(&target.name), old.path(""));
+    // As the original system wrote them: without a manifest.
+    let archive = place.path().join("2020-01-01_000000_full.tar.zst");
+    let write = |rest: &str| {
+        let old = common::Tree::at(place.path().join("2020-01-01_000000"));
+        old.file("master/a.csv", "a", common::ago(60));
+        old.file("db/pg_dump.sql", format!("{rest}--\n-- PostgreSQL database dump complete\n--\n\n"), common::ago(60));
+        shell(place.path(), "tar --zstd -cf 2020-01-01_000000_full.tar.zst 2020-01-01_000000");
+    };
+    write("SELECT pg_catalog.pg_sleep(600);\n");
+    let uri = postgres().uri_text(&target.name);
     let dests = ["one", "two"].map(|name| place.path().join(name));
     let words = dests.each_ref().map(|dest| {
-        ["restore", "--snapshot", from.to_str().unwrap(), "--dest", dest.to_str().unwrap(), "--pg-uri", &uri]
+        ["restore", "--archive", archive.to_str().unwrap(), "--dest", dest.to_str().unwrap(), "--pg-uri", &uri]
     });
     let mut first = site.call(&words[0]).start();
     let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
@@ -242,8 +252,7 @@ fn a_restore_that_is_killed_is_done_again_and_two_do_not_meet() {
     first.signal(rustix::process::Signal::KILL);
     first.reap();
     assert_ne!(postgres().left(), "");
-    let table = "--\n-- Name: t; Type: TABLE; Schema: public; Owner: -\n--\n\nCREATE TABLE public.t (i integer);\n";
-    old.file("db/pg_dump.sql", dump(table), common::ago(50));
+    write("--\n-- Name: t; Type: TABLE; Schema: public; Owner: -\n--\n\nCREATE TABLE public.t (i integer);\n");
     let run = site.call(&words[0]).finish();
     run.ended(0);
     assert!(run.stderr.contains("that an earlier run left"), "{run}");

@@ -1,31 +1,20 @@
 //! A database beside the real one, and a role without rights that owns it and loads a dump into it. What is in the dump runs as that
 //! role alone; the superuser makes and removes the two, and looks at nothing in it but catalogs and rows.
 //!
-//! What a cut leaves, and the next load or drill removes ([`sweep`]): `toolmaster_load_…` or `toolmaster_drill_…`, a database and a role
-//! of one name; after the exchange of names `toolmaster_old_…`, the empty database that had the name before. Both names change in
-//! one transaction.
+//! What a cut leaves, and the next load or drill removes (`server::sweep`): `toolmaster_load_…` or `toolmaster_drill_…`, a database
+//! and a role of one name; after the exchange of names `toolmaster_old_…`, the empty database that had the name before. Both names
+//! change in one transaction.
 
-use std::io::Read;
-use std::time::Duration;
+use log::warn;
 
-use log::{info, warn};
-
-use super::client::{Client, SESSION};
-use super::load::is_empty;
+use super::client::Client;
+use super::counts::is_empty;
+use super::server::{DRILL, LIMIT, LOAD, OLD, OURS, drop_database};
 use super::sql::{identifier, literal};
 use crate::error::{Error, Result};
-use crate::os::process::running::Running;
 use crate::os::random;
 use crate::settings::pg_uri::PgUri;
 
-/// Sixteen hexadecimal digits follow these.
-const LOAD: &str = "toolmaster_load_";
-const DRILL: &str = "toolmaster_drill_";
-const OLD: &str = "toolmaster_old_";
-/// All that is ours begins so.
-pub const OURS: &str = "toolmaster_";
-/// Held while somebody loads into a server: any number that nobody else takes.
-const ALONE: &str = "7309464801211";
 /// An application may come back between the end of its sessions and the exchange of names.
 const ATTEMPTS: u32 = 5;
 
@@ -47,76 +36,6 @@ pub struct Aside {
     owner: String,
     roles: Vec<String>,
     there: bool,
-}
-
-/// Keeps others from loading into the same server; ends with the answer, or with this process. A unit waits for them, a run by hand
-/// for ten seconds.
-///
-/// # Errors
-/// `Busy`, `Failed`.
-pub fn alone<'a>(server: &'a PgUri, limit: Duration) -> Result<Running<'a>> {
-    let client = Client::psql(server)?;
-    let mut session = client.session(limit).start()?;
-    let patience = if std::env::var_os("INVOCATION_ID").is_some() { "0" } else { "10s" };
-    let question =
-        format!("{SESSION}SET lock_timeout = '{patience}';\nSELECT pg_advisory_lock({ALONE});\n\\echo alone\n");
-    session.tell(question.as_bytes());
-    // The function itself answers with an empty line.
-    let mut answer = [0; 7];
-    if session.read_exact(&mut answer).is_ok() {
-        return Ok(session);
-    }
-    let ended = session.end()?;
-    if ended.words.contains("lock timeout") {
-        return Err(Error::Busy {
-            why: format!("another restore or drill loads a dump into the server of {server}"),
-            next: "wait until it is done and run it again",
-        });
-    }
-    Err(client.failure(&ended))
-}
-
-/// Removes what runs that were cut off have left. Only for who is [`alone`].
-///
-/// # Errors
-/// `Failed`.
-pub fn sweep(server: &PgUri) -> Result<()> {
-    let client = Client::psql(server)?;
-    let named = |kinds: &str| format!("~ '^{OURS}({kinds})_[0-9a-f]{{16}}$'");
-    for name in client.ask(&format!("SELECT datname FROM pg_database WHERE datname {};", named("load|drill|old")))? {
-        if name.starts_with(OLD) && !is_empty(&server.with_database(&name))? {
-            warn!(
-                "the database {name} had the name of a restored one before, and holds data: look into it and drop it"
-            );
-            continue;
-        }
-        info!("dropping the database {name} that an earlier run left");
-        drop_database(server, &name)?;
-    }
-    for name in client.ask(&format!("SELECT rolname FROM pg_roles WHERE rolname {};", named("load|drill")))? {
-        client.tell(&format!("DROP ROLE IF EXISTS {};", identifier(&name)))?;
-    }
-    Ok(())
-}
-
-/// Drops a database of ours whatever is in it, and ends what is still connected to it.
-fn drop_database(server: &PgUri, name: &str) -> Result<()> {
-    let client = Client::psql(server)?;
-    let statement =
-        format!("SET client_min_messages = error; DROP DATABASE IF EXISTS {} WITH (FORCE);", identifier(name));
-    let Err(first) = client.tell(&statement) else { return Ok(()) };
-    // A subscription holds its database. What another server keeps for it is not ours to touch.
-    let inside = server.with_database(name);
-    let gone = Client::psql(&inside)?.tell(
-        "SELECT format('ALTER EVENT TRIGGER %I DISABLE', evtname) FROM pg_event_trigger \\gexec\n\
-        SELECT format('ALTER SUBSCRIPTION %I DISABLE', subname), format('ALTER SUBSCRIPTION %I SET (slot_name = NONE)', subname), \
-        format('DROP SUBSCRIPTION %I', subname) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database \
-        WHERE datname = current_database()) \\gexec\n",
-    );
-    if gone.is_err() {
-        return Err(first);
-    }
-    client.tell(&statement)
 }
 
 /// What a database is made like.
@@ -243,7 +162,7 @@ impl Aside {
                 literal(&self.owner),
                 literal(&role),
             ),
-            super::load::LIMIT,
+            LIMIT,
         )?;
         Client::psql(&self.server)?.tell(&format!("ALTER DATABASE {role} OWNER TO {owner}; DROP ROLE {role};"))
     }

@@ -161,6 +161,19 @@ impl<'a> Moment<'a> {
     }
 }
 
+/// Whether a database has neither tables (views, sequences) nor large objects.
+///
+/// # Errors
+/// `Failed` with psql's words, `Config` without it, `Interrupted`.
+pub fn is_empty(uri: &PgUri) -> Result<bool> {
+    let question = format!(
+        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {OURS};\n\
+        SELECT count(*) FROM pg_largeobject_metadata;\n"
+    );
+    Ok(Client::psql(uri)?.ask(&question)? == ["0", "0"])
+}
+
 /// What is in a database now, table by table.
 ///
 /// # Errors

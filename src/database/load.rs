@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::process::ChildStdin;
-use std::time::Duration;
 
 use log::{info, warn};
 
-use super::aside::{self, Aside, Kind};
+use super::aside::{Aside, Kind};
 use super::client::{Client, SESSION};
-use super::counts::{self, OURS};
+use super::counts::{self, is_empty};
 use super::dump::{DUMP, GLOBALS, shown};
 use super::entries::{self, Extension, Survey, Trouble};
+use super::server::{self, LIMIT};
 use super::sql::{identifier, literal};
 use super::{roles, settings};
 use crate::error::{Error, Result};
@@ -25,12 +25,11 @@ use crate::tree::copy;
 use crate::tree::manifest::Reader;
 use crate::tree::manifest::counts::Counts;
 
-/// A load that takes longer hangs.
-pub const LIMIT: Duration = Duration::from_secs(4 * 3600);
 /// From where databases are made and renamed: always there, and not the one that is loaded.
 const SERVERS: [&str; 2] = ["postgres", "template1"];
 
 /// A dump and what goes with it.
+#[derive(Debug)]
 pub struct Source {
     /// Where `pg_dump.sql` lies, and `globals.sql` if it was made with it.
     pub dir: Dir,
@@ -58,19 +57,6 @@ impl Source {
         };
         Ok(Some(Source { dir, counts }))
     }
-}
-
-/// Whether a database has neither tables (views, sequences) nor large objects.
-///
-/// # Errors
-/// `Failed` with psql's words, `Config` without it, `Interrupted`.
-pub fn is_empty(uri: &PgUri) -> Result<bool> {
-    let question = format!(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {OURS};\n\
-        SELECT count(*) FROM pg_largeobject_metadata;\n"
-    );
-    Ok(Client::psql(uri)?.ask(&question)? == ["0", "0"])
 }
 
 /// Loads a dump in the place of a database that is empty; what is in it then, and what was left out. Whatever goes wrong leaves the
@@ -126,10 +112,10 @@ fn mark(dir: &Dir) -> Result<String> {
 
 fn beside(uri: &PgUri, source: &Source, kind: Kind, and_then: impl FnOnce(Aside) -> Result<()>) -> Result<Counts> {
     let survey = survey(&source.dir)?;
-    let server = uri.with_database(if uri.database() == SERVERS[0] { SERVERS[1] } else { SERVERS[0] });
-    let _alone = aside::alone(&server, LIMIT * 2)?;
-    aside::sweep(&server)?;
-    let mut aside = Aside::make(uri, &server, kind)?;
+    let place = uri.with_database(if uri.database() == SERVERS[0] { SERVERS[1] } else { SERVERS[0] });
+    let _alone = server::alone(&place)?;
+    server::sweep(&place)?;
+    let mut aside = Aside::make(uri, &place, kind)?;
     let filled = fill(&mut aside, source, &survey);
     let mut counts = match filled {
         Ok(counts) => counts,
@@ -270,7 +256,7 @@ fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<()> {
         Ok(())
     };
     let ended = client.program(&arguments, LIMIT).input(Input::Fed(Box::new(feeder))).end()?;
-    client.check(&ended)?;
+    client.check(&ended).map_err(|error| not_loaded(error, dir))?;
     if all {
         return Ok(());
     }
@@ -278,6 +264,19 @@ fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<()> {
         why: format!("psql stopped reading {} before its end", dir.shown(DUMP)),
         next: "look at the log of the database and run it again",
     })
+}
+
+/// What a role without rights was told, for whoever restores.
+fn not_loaded(error: Error, dir: &Dir) -> Error {
+    let Error::Failed { why, next } = error else { return error };
+    let asks =
+        ["must be superuser", "permission denied", "commands are restricted"].iter().any(|words| why.contains(words));
+    let next = if asks {
+        "it asks for more than a dump may do: restore an older one, and have this one looked at by the system's keeper"
+    } else {
+        next
+    };
+    Error::Failed { why: format!("{} was not loaded, and the database is as it was: {why}", dir.shown(DUMP)), next }
 }
 
 fn in_dump(trouble: Trouble, dir: &Dir) -> Error {

@@ -9,5 +9,6 @@ pub mod load;
 mod options;
 pub mod own;
 mod roles;
+mod server;
 mod settings;
 mod sql;

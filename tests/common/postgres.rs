@@ -209,6 +209,15 @@ impl Database {
         text.lines().filter(|line| !line.contains("restrict ")).map(|line| format!("{line}\n")).collect()
     }
 
+    /// Another session that does nothing.
+    pub fn session(&self) -> Session {
+        let child = self.server.psql_command(&self.name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while self.sessions() != "psql\n" {
+            sleep(Duration::from_millis(20));
+        }
+        Session(child)
+    }
+
     /// The names of the programs that are connected to it, this one not counted.
     pub fn sessions(&self) -> String {
         self.psql(

@@ -8,8 +8,7 @@ use super::settings;
 use super::{Failure, Phase, Place, Record};
 use crate::cmd::Env;
 use crate::database::client::Client;
-use crate::database::counts::count;
-use crate::database::{load, own};
+use crate::database::{counts, load, own};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
@@ -84,12 +83,12 @@ fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
     if std::env::var_os("INVOCATION_ID").is_some() {
         Client::psql(&uri)?.wait()?;
     }
-    if !load::is_empty(&uri)? {
+    if !counts::is_empty(&uri)? {
         if !load::holds(&uri, &source)? {
             return Err(holds(&format!("the database {} is not empty", uri.database())));
         }
         info!("database {}: a run that was cut off had loaded it", uri.database());
-        record.tables = u64::try_from(count(&uri)?.tables()).unwrap_or_default();
+        record.tables = u64::try_from(counts::count(&uri)?.tables()).unwrap_or_default();
         return Ok(());
     }
     let found = load::load(&uri, &source)?;

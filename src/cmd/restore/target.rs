@@ -8,7 +8,7 @@ use log::warn;
 
 use super::Args;
 use crate::cmd::Env;
-use crate::database::{load, own};
+use crate::database::{counts, own};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::settings::pg_uri::PgUri;
@@ -50,7 +50,7 @@ impl Target {
         let again = Dir::open_if_there(dest)?.map(|dir| dir.look(UNFINISHED)).transpose()?.flatten().is_some();
         // A run that was cut off may have filled it already; that is found out once there is a dump to compare it with.
         if let Some(uri) = database.as_ref().filter(|_| !again)
-            && !load::is_empty(uri)?
+            && !counts::is_empty(uri)?
         {
             return Err(Error::Refused {
                 why: format!("the database {} is not empty", uri.database()),
