@@ -183,8 +183,12 @@ fn build(
     let (dumped, counts) = take_dump(args, sources, built)?;
     let seq = previous.and_then(|previous| previous.header.as_ref()?.seq).unwrap_or(0);
     let taken = Some(env.clock.now());
-    let header =
-        Header { seq: Some(seq.saturating_add(1)), taken, database: counts, ..Header::complete(&sources.server.id) };
+    let header = Header {
+        seq: Some(seq.saturating_add(1)),
+        taken,
+        database: counts.map(Box::new),
+        ..Header::complete(&sources.server.id)
+    };
     let file = built.create(MANIFEST, 0o600)?;
     let fail = |error| Error::io("write", &built.path_of(MANIFEST), error);
     let mut list = Writer::new(file, &header).map_err(fail)?;

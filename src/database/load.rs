@@ -52,7 +52,8 @@ impl Source {
                 .map_err(|source| Error::Unreadable { path: snapshot.shown(manifest), source })?
                 .header()
                 .database
-                .clone(),
+                .as_deref()
+                .cloned(),
             None => None,
         };
         Ok(Some(Source { dir, counts }))
@@ -244,7 +245,7 @@ fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<()> {
     let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--file=-", "--variable=ON_ERROR_STOP=1"];
     let mut all = false;
     let feeder = |stdin: &mut ChildStdin| {
-        let begun = write!(stdin, "{SESSION}\\restrict {key}\n");
+        let begun = writeln!(stdin, "{SESSION}\\restrict {key}");
         let passed = begun.map_err(Trouble::Sink).and_then(|()| entries::read(Checked(dump), &mut *stdin, there));
         signal::check()?;
         match passed {

@@ -67,7 +67,7 @@ pub struct Header {
     pub taken: Option<i64>,
     /// In a snapshot: what its dump holds, as the database counted it in the dump's own transaction.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub database: Option<Counts>,
+    pub database: Option<Box<Counts>>,
 }
 
 impl Header {
