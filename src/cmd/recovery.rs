@@ -83,9 +83,6 @@ pub struct Record {
     pub bytes: u64,
     /// Tables in the database, once it is loaded.
     pub tables: u64,
-    /// What of the database only a superuser may make, so that it was left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<String>,
     /// Each dataset's directory, by which it is known wherever it lies.
     pub inodes: BTreeMap<String, u64>,
     /// Why the last attempt to put it in place failed.

@@ -72,7 +72,7 @@ fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record) 
     place.save(record)
 }
 
-/// Loads the dump, whole or not at all, and notes what a person must make anew. A run that was cut off after that finds it there.
+/// Loads the dump, whole or not at all. A run that was cut off after that finds it there.
 fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
     let Some(source) = load::Source::of(staged, MANIFEST)? else {
         warn!("the archive holds no db/pg_dump.sql: the database stays as it is");
@@ -93,7 +93,6 @@ fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
     }
     let found = load::load(&uri, &source)?;
     record.tables = u64::try_from(found.tables()).unwrap_or_default();
-    record.left_out = found.left_out.clone();
     info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, found.rows());
     Ok(())
 }
