@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod cmd;
+pub mod database;
 pub mod dataset;
 pub mod error;
 pub mod exchange;

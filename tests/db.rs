@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -15,12 +15,15 @@ use std::time::{Duration, Instant};
 use common::factory::{CONTENT, schema};
 use common::postgres::{Database, PASSWORD, TRACE, forward, free_port, postgres};
 use rustix::process::{Pid, Signal, kill_process};
+use toolmaster::database::counts::{self, count};
+use toolmaster::database::dump::{self, Options};
+use toolmaster::database::load::{self, Source};
+use toolmaster::database::own;
 use toolmaster::error::Error;
 use toolmaster::os::dir::Dir;
 use toolmaster::settings::Settings;
 use toolmaster::settings::pg_uri::PgUri;
-use toolmaster::snapshot::dump::{self, Options};
-use toolmaster::snapshot::{client, load};
+use toolmaster::tree::manifest::counts::Counts;
 
 const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 
@@ -36,8 +39,12 @@ fn place() -> Place {
 }
 
 impl Place {
-    fn dump(&self, uri: &PgUri, options: &Options) -> Result<u64, Error> {
-        dump::dump(uri, options, &self.dir, b"pg_dump.sql")
+    fn dump(&self, uri: &PgUri, options: &Options) -> Result<Option<Counts>, Error> {
+        dump::dump(uri, options, &self.dir)
+    }
+
+    fn source(&self, counts: Option<Counts>) -> Source {
+        Source { dir: self.dir.again().unwrap(), counts }
     }
 
     fn file(&self) -> std::path::PathBuf {
@@ -45,14 +52,16 @@ impl Place {
     }
 
     /// It failed with that code and words, and there is no dump.
-    fn no_dump(&self, result: Result<u64, Error>, code: u8, words: &[&str]) {
+    fn no_dump<T: std::fmt::Debug>(&self, result: Result<T, Error>, code: u8, words: &[&str]) {
         says(&result.unwrap_err(), code, words);
-        assert!(!self.file().exists());
+        assert_eq!(fs::read_dir(self.path.path()).unwrap().count(), 0);
     }
 }
 
-fn load(uri: &PgUri, text: impl AsRef<[u8]>) -> Result<(), Error> {
-    load::load(uri, text.as_ref(), "the dump", Duration::from_secs(60)).map(drop)
+fn load(uri: &PgUri, text: impl AsRef<[u8]>) -> Result<Counts, Error> {
+    let place = place();
+    fs::write(place.file(), text).unwrap();
+    load::load(uri, &place.source(None))
 }
 
 fn says(error: &Error, code: u8, words: &[&str]) {
@@ -66,7 +75,7 @@ fn says(error: &Error, code: u8, words: &[&str]) {
 /// A database with one small table.
 fn small() -> Database {
     let database = postgres().database();
-    database.psql("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2);");
+    database.psql("CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); CREATE VIEW v AS SELECT 1 AS a;");
     database
 }
 
@@ -105,47 +114,47 @@ fn watched<T>(work: impl FnOnce() -> T) -> T {
 fn a_dump_makes_an_equal_database() {
     let (from, to, place) = (postgres().database(), postgres().database(), place());
     from.psql(&schema(1_000_000));
-    let size = watched(|| place.dump(&from.uri(), &Options::default())).unwrap();
-    let metadata = fs::metadata(place.file()).unwrap();
-    assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (size, 0o600));
-
-    let contents = watched(|| load::load(&to.uri(), File::open(place.file()).unwrap(), "it", load::LIMIT)).unwrap();
+    let counts = watched(|| place.dump(&from.uri(), &Options::default())).unwrap().unwrap();
+    for name in ["pg_dump.sql", "globals.sql"] {
+        let metadata = fs::metadata(place.path.path().join(name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    }
+    let found = watched(|| load::load(&to.uri(), &place.source(Some(counts.clone())))).unwrap();
     common::assert_unchanged(&from.psql(CONTENT), &to.psql(CONTENT));
-    let summary = load::summary(&from.uri()).unwrap();
-    assert_eq!(summary, load::summary(&to.uri()).unwrap());
-    assert_eq!(summary.differences(&contents), Vec::<String>::new());
-    assert_eq!((summary.tables.len(), summary.large_objects, contents.rows()), (7, 2, 1_000_009));
+    assert_eq!((&count(&from.uri()).unwrap(), &found), (&counts, &counts));
+    assert_eq!((counts.tables(), counts.large_objects, counts.rows()), (7, 2, 1_000_009));
+    common::assert_unchanged(&from.dump(), &to.dump());
 
     // Psql alone takes it too.
     let stock = postgres().database();
     stock.psql(&fs::read_to_string(place.file()).unwrap());
     common::assert_unchanged(&from.psql(CONTENT), &stock.psql(CONTENT));
 
-    let error = load::load(&to.uri(), File::open(place.file()).unwrap(), "it", load::LIMIT).unwrap_err();
-    says(&error, 2, &["is not empty: nothing was changed"]);
-
-    let differences = {
-        to.psql("DELETE FROM log; SELECT lo_unlink(4711); CREATE TABLE more (); DROP TABLE child");
-        load::summary(&to.uri()).unwrap().differences(&contents)
-    };
-    assert_eq!(differences.len(), 4, "{differences:?}");
+    says(&load::load(&to.uri(), &place.source(None)).unwrap_err(), 2, &["is not empty: nothing was changed"]);
+    assert!(load::holds(&to.uri(), &place.source(None)).unwrap());
+    assert!(!load::holds(&postgres().database().uri(), &place.source(None)).unwrap());
+    to.psql("DELETE FROM log; SELECT lo_unlink(4711); CREATE TABLE more (); DROP TABLE child");
+    assert_eq!(count(&to.uri()).unwrap().differences(&counts).len(), 4);
+    assert!(load::holds(&to.uri(), &place.source(None)).unwrap(), "it was loaded, whatever became of it");
+    stock.psql("DELETE FROM log");
+    assert!(!load::holds(&stock.uri(), &place.source(Some(counts))).unwrap());
 }
 
 #[test]
 fn a_database_with_anything_in_it_is_not_empty() {
     let database = postgres().database();
-    assert!(load::is_empty(&database.uri()).unwrap());
+    assert!(counts::is_empty(&database.uri()).unwrap());
     for (make, undo) in [
         ("SELECT lo_create(1)", "SELECT lo_unlink(1)"),
         ("CREATE TABLE t ()", "DROP TABLE t"),
         ("CREATE SCHEMA x; CREATE VIEW x.v AS SELECT 1", "DROP SCHEMA x CASCADE"),
     ] {
         database.psql(make);
-        assert!(!load::is_empty(&database.uri()).unwrap(), "{make}");
+        assert!(!counts::is_empty(&database.uri()).unwrap(), "{make}");
         says(&load(&database.uri(), END).unwrap_err(), 2, &["is not empty"]);
         database.psql(undo);
     }
-    assert!(load::is_empty(&database.uri()).unwrap());
+    assert!(counts::is_empty(&database.uri()).unwrap());
 }
 
 #[test]
@@ -153,10 +162,11 @@ fn options_of_the_operator_reach_pg_dump() {
     let (database, place) = (small(), place());
     database.psql("CREATE TABLE log (a int); INSERT INTO log VALUES (1)");
     let options = Options { pg_options: vec!["--exclude-table=log".to_owned()], ..Options::default() };
-    place.dump(&database.uri(), &options).unwrap();
+    let counts = place.dump(&database.uri(), &options).unwrap().unwrap();
+    assert_eq!((counts.tables(), counts.get("public", "t")), (1, Some(2)));
     let text = fs::read_to_string(place.file()).unwrap();
     assert!(text.contains("public.t") && !text.contains("public.log"));
-    fs::remove_file(place.file()).unwrap();
+    let place = self::place();
     let options = Options { pg_options: vec!["--no-such-option".to_owned()], ..Options::default() };
     place.no_dump(place.dump(&database.uri(), &options), 1, &["no-such-option"]);
 }
@@ -164,12 +174,12 @@ fn options_of_the_operator_reach_pg_dump() {
 #[test]
 fn a_pg_dump_that_is_killed_leaves_no_dump() {
     let (database, place) = (small(), place());
-    let _lock = database.lock("t");
+    let _lock = database.lock("v");
     let own = format!("PGDATABASE={}\0", database.name);
     std::thread::scope(|scope| {
         let run = scope.spawn(|| place.dump(&database.uri(), &Options::default()));
         let find = || processes("environ", |text| text.contains(&own) && text.contains("PGCONNECT_TIMEOUT"));
-        while !database.sessions().contains("pg_dump") {
+        while !database.waits() {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(place.file().exists());
@@ -183,12 +193,12 @@ fn a_pg_dump_that_is_killed_leaves_no_dump() {
 #[test]
 fn a_dump_that_hangs_is_ended_at_its_limit() {
     let (database, place) = (small(), place());
-    let _lock = database.lock("t");
+    let _lock = database.lock("v");
     let options = Options { limit: Duration::from_secs(1), ..Options::default() };
     place.no_dump(place.dump(&database.uri(), &options), 1, &["took longer than 1 s and was ended"]);
     let start = Instant::now();
-    while database.sessions().contains("pg_dump") {
-        assert!(start.elapsed() < Duration::from_secs(5), "pg_dump is still connected");
+    while database.waits() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it is still connected");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -204,7 +214,7 @@ fn a_database_that_is_down_is_said_at_once_or_waited_for() {
         let run = scope.spawn(|| place.dump(&uri, &Options { wait: true, ..Options::default() }));
         std::thread::sleep(Duration::from_secs(1));
         forward(port, postgres().port);
-        assert!(run.join().unwrap().unwrap() > 100);
+        assert_eq!(run.join().unwrap().unwrap().unwrap().rows(), 2);
     });
 }
 
@@ -230,7 +240,7 @@ fn a_disk_that_is_full_is_named() {
     let full = path.path().to_str().unwrap();
     common::tool("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", full]);
     let dir = Dir::open(path.path()).unwrap();
-    let result = dump::dump(&database.uri(), &Options::default(), &dir, b"pg_dump.sql");
+    let result = dump::dump(&database.uri(), &Options::default(), &dir);
     let left = fs::read_dir(path.path()).unwrap().count();
     drop(dir);
     // Lazily: a program that another test is just starting may hold our descriptors for a moment.
@@ -243,7 +253,7 @@ fn a_disk_that_is_full_is_named() {
 #[test]
 fn programs_that_are_missing_are_named() {
     let hide =
-        "mkdir -p /run/hide/upper /run/hide/work; for name in pg_dump psql; do mknod /run/hide/upper/$name c 0 0; done
+        "mkdir -p /run/hide/upper /run/hide/work; for name in pg_dump pg_dumpall psql; do mknod /run/hide/upper/$name c 0 0; done
         mount -t overlay -o lowerdir=/usr/bin,upperdir=/run/hide/upper,workdir=/run/hide/work overlay /usr/bin
         exec \"$@\"";
     let own = std::env::current_exe().unwrap();
@@ -270,46 +280,30 @@ fn without_programs() {
 #[test]
 fn a_broken_dump_leaves_the_database_empty() {
     let database = postgres().database();
-    let table = "CREATE TABLE public.t (a int);\nCOPY public.t (a) FROM stdin;\n1\n\\.\n";
-    let blob = "SELECT pg_catalog.lo_create('1');\nBEGIN;\nSELECT pg_catalog.lo_open('1', 131072);\nCOMMIT;\n";
+    let table = "--\n-- Name: t; Type: TABLE; Schema: public; Owner: -\n--\n\nCREATE TABLE public.t (a int);\n";
+    let rows = "--\n-- Data for Name: t; Type: TABLE DATA; Schema: public; Owner: -\n--\n\nCOPY public.t (a) FROM stdin;\n1\n\\.\n";
     for (rest, code, words) in [
         (format!("SELECT no_such_function();\n{END}"), 1, "no_such_function"),
         (format!("COPY public.t (a) FROM stdin;\nx\n\\.\n{END}"), 1, "invalid input syntax"),
+        (format!("DELETE FROM public.t;\n{END}"), 1, "public.t has 0 rows, the dump 1"),
+        (format!("CREATE TABLE more ();\n{END}"), 1, "public.more is not in the dump"),
         (String::new(), 2, "is not whole"),
         ("COPY public.t (a) FROM stdin;\n2\n".to_owned(), 2, "is not whole"),
         ("ALTER TABLE public.t".to_owned(), 2, "is not whole"),
-        (format!("ROLLBACK;\n{END}"), 2, "is no dump of pg_dump: line 9"),
+        (format!("ROLLBACK;\n{END}SELECT 1;\n"), 2, "is not whole"),
     ] {
-        let error = load(&database.uri(), format!("{table}{blob}{rest}")).unwrap_err();
+        let error = load(
+            &database.uri(),
+            format!("{table}{rows}{rest}").replace("CREATE TABLE more", "CREATE TABLE public.more"),
+        )
+        .unwrap_err();
         says(&error, code, &[words]);
-        assert!(load::is_empty(&database.uri()).unwrap(), "{rest}");
+        assert!(counts::is_empty(&database.uri()).unwrap(), "{rest}");
+        assert_eq!(postgres().left(), "", "{rest}");
     }
-    load(&database.uri(), format!("{table}{blob}{END}")).unwrap();
+    load(&database.uri(), format!("{table}{rows}{END}")).unwrap();
     assert_eq!(database.psql("SELECT a FROM t"), "1\n");
-}
-
-#[test]
-fn a_hostile_dump_runs_no_program_here() {
-    let (database, place) = (postgres().database(), place());
-    let mark = place.path.path().join("mark");
-    let evil = format!("touch {}", mark.display());
-    for text in [
-        format!("\\! {evil}\n"),
-        format!("SELECT 1 \\g |{evil}\n"),
-        format!("\\o |{evil}\nSELECT 1;\n"),
-        format!("\\copy t from program '{evil}'\n"),
-        format!("\\restrict a\n\\unrestrict a\n\\! {evil}\n"),
-        format!("COPY (SELECT 1) TO PROGRAM '{evil}'"),
-        // What our reader takes for a text, psql takes for a command; its restricted mode stops it.
-        format!(
-            "SELECT pg_catalog.set_config('standard_conforming_strings', 'off', false);\nSELECT 'a\\''; \\! {evil} \n --';\n"
-        ),
-    ] {
-        let error = load(&database.uri(), format!("CREATE TABLE public.t (a int);\n{text}{END}")).unwrap_err();
-        assert!(matches!(error.exit_code(), 1 | 2), "{text}: {error}");
-        assert!(!mark.exists(), "{text}: {error}");
-        assert!(load::is_empty(&database.uri()).unwrap(), "{text}");
-    }
+    assert_eq!(postgres().left(), "");
 }
 
 #[test]
@@ -319,17 +313,17 @@ fn settings_name_the_database() {
         let vars = [("SERVER_ROOT", root.path().to_str()), ("PG_URI", uri)];
         Settings::read(|name| vars.iter().find(|(key, _)| *key == name)?.1.map(str::to_owned)).unwrap()
     };
-    says(&client::database(&read(None), None).unwrap_err(), 78, &[".env", "can't be read"]);
+    says(&own::database(&read(None), None).unwrap_err(), 78, &[".env", "can't be read"]);
     fs::write(root.path().join(".env"), "POSTGRES_USER=app\r\nPOSTGRES_DB='sensor db'\r\n").unwrap();
-    says(&client::database(&read(None), None).unwrap_err(), 78, &[client::PASSWORD_FILE]);
+    says(&own::database(&read(None), None).unwrap_err(), 78, &[own::PASSWORD_FILE]);
     // /etc is this test's own: scripts/in-namespace.
     fs::create_dir_all("/etc/toolmaster").unwrap();
-    fs::write(client::PASSWORD_FILE, format!("{PASSWORD}\n")).unwrap();
-    let uri = client::database(&read(None), None).unwrap();
+    fs::write(own::PASSWORD_FILE, format!("{PASSWORD}\n")).unwrap();
+    let uri = own::database(&read(None), None).unwrap();
     let found = (uri.user(), uri.database(), uri.host(), uri.port(), uri.password());
     assert_eq!(found, ("app", "sensor db", "127.0.0.1", 5432, Some(PASSWORD)));
     let settings = read(Some("postgresql://u@h/d"));
-    assert_eq!(client::database(&settings, None).unwrap().host(), "h");
-    assert_eq!(client::database(&settings, Some("postgresql://u@flag/d")).unwrap().host(), "flag");
-    says(&client::database(&settings, Some(&format!("app:{TRACE}"))).unwrap_err(), 78, &["--pg-uri"]);
+    assert_eq!(own::database(&settings, None).unwrap().host(), "h");
+    assert_eq!(own::database(&settings, Some("postgresql://u@flag/d")).unwrap().host(), "flag");
+    says(&own::database(&settings, Some(&format!("app:{TRACE}"))).unwrap_err(), 78, &["--pg-uri"]);
 }

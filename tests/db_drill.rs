@@ -9,9 +9,10 @@ use std::sync::Mutex;
 use common::postgres::{Database, TRACE, postgres};
 use common::{Call, Run, Server};
 use rustix::process::Signal;
+use toolmaster::database::counts::count;
+use toolmaster::database::dump::{Options, dump};
 use toolmaster::os::dir::Dir;
-use toolmaster::snapshot::dump::{Options, dump};
-use toolmaster::snapshot::load;
+use toolmaster::tree::manifest::counts::Counts;
 
 /// All drills of this file use one server, and a drill removes what others left: one at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -21,7 +22,7 @@ const END: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 struct Site {
     live: Database,
     server: Server,
-    before: load::Summary,
+    before: Counts,
 }
 
 impl Site {
@@ -32,8 +33,8 @@ impl Site {
         let snapshots = server.tree().sub("snapshots");
         snapshots.dir("2026-01-31_023000/db").link("latest", "2026-01-31_023000");
         let dir = Dir::open(&snapshots.path("2026-01-31_023000/db")).unwrap();
-        dump(&live.uri(), &Options::default(), &dir, b"pg_dump.sql").unwrap();
-        let before = load::summary(&live.uri()).unwrap();
+        dump(&live.uri(), &Options::default(), &dir).unwrap();
+        let before = count(&live.uri()).unwrap();
         Site { live, server, before }
     }
 
@@ -47,8 +48,8 @@ impl Site {
 
     /// What holds after every drill.
     fn check(&self, run: &Run) {
-        assert_eq!(postgres().scratch_databases(), "", "{run}");
-        assert_eq!(load::summary(&self.live.uri()).unwrap(), self.before, "the live database was touched");
+        assert_eq!(postgres().left(), "", "{run}");
+        assert_eq!(count(&self.live.uri()).unwrap(), self.before, "the live database was touched");
         let all = format!("{run}{}", self.snapshot_log());
         assert!(!all.contains(TRACE), "{all}");
     }
@@ -101,6 +102,21 @@ fn the_newest_is_the_one_with_the_highest_number_wherever_the_link_points() {
 }
 
 #[test]
+fn a_file_of_the_newest_snapshot_that_rots_is_found() {
+    let _one = ONE.lock();
+    let site = Site::new();
+    let uri = postgres().uri_text(&site.live.name);
+    site.server.master().file("a.csv", "a", common::ago(60));
+    site.server.docviewer().file("a.pdf", "a", common::ago(60));
+    site.server.call(&["snapshot"]).var("PG_URI", &uri).finish().ended(0);
+    let run = site.call().finish();
+    run.ended(0);
+    assert!(run.stderr.contains(" files=") && !run.stderr.contains(" files=0 "), "{run}");
+    site.server.tree().file("snapshots/latest/master/a.csv", "b", common::ago(60));
+    site.fails(1, "1 file(s) of the newest snapshot are not as they were written, such as ");
+}
+
+#[test]
 fn what_can_t_be_restored_is_a_failure() {
     let _one = ONE.lock();
     let site = Site::new();
@@ -109,10 +125,13 @@ fn what_can_t_be_restored_is_a_failure() {
     site.write_dump(&format!("CREATE TABLE public.t (a int);\nSELECT 1/0;\n{END}"));
     site.fails(1, "division by zero");
     // A trigger takes a row away: the load succeeds and the numbers differ.
+    let header = |kind: &str| format!("--\n-- {kind}; Schema: public; Owner: -\n--\n\n");
     site.write_dump(&format!(
-        "CREATE TABLE public.t (a int);\nCREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;\n\
+        "{}CREATE TABLE public.t (a int);\nCREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;\n\
         CREATE TRIGGER g BEFORE INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.f();\n\
-        COPY public.t (a) FROM stdin;\n1\n\\.\n{END}"
+        {}COPY public.t (a) FROM stdin;\n1\n\\.\n{END}",
+        header("Name: t; Type: TABLE"),
+        header("Data for Name: t; Type: TABLE DATA"),
     ));
     site.fails(1, "public.t has 0 rows, the dump 1");
     site.server.tree().remove("snapshots/2026-01-31_023000/db");
@@ -141,7 +160,7 @@ fn a_signal_ends_it_and_no_database_stays() {
     running.signal(Signal::KILL);
     running.reap();
     assert_ne!(postgres().scratch_databases(), "");
-    site.write_dump(&format!("CREATE TABLE public.t (a int);\n{END}"));
+    site.write_dump(&format!("SELECT 1;\n{END}"));
     let run = site.call().finish();
     run.ended(0);
     assert!(run.stderr.contains("that an earlier run left"), "{run}");

@@ -20,7 +20,7 @@ use toolmaster::tree::same::Limits;
 fn site(server: Server, rows: u32) -> Site {
     let site = Site::without_tables(server);
     sample(&site.server.tree(), ago(3600));
-    site.database.psql("CREATE TABLE t (a int, b text)");
+    site.database.psql("CREATE TABLE t (a int, b text); CREATE VIEW v AS SELECT 1 AS a");
     site.snapshot();
     site.database.psql(&format!("INSERT INTO t SELECT n, md5(n::text) FROM generate_series(1, {rows}) n"));
     site
@@ -66,9 +66,9 @@ fn processes(variable: &str) -> Vec<i32> {
 fn pg_dump_killed_while_it_runs() {
     let site = site(Server::new(), 10);
     let before = site.snapshots();
-    let lock = site.database.lock("t");
+    let lock = site.database.lock("v");
     let mut run = site.call(&["snapshot"]).start();
-    run.until("pg_dump waits for the table", || site.database.sessions().contains("pg_dump"));
+    run.until("pg_dump waits for the view", || site.database.waits());
     assert!(site.server.tree().has("snapshots/.building/db/pg_dump.sql"), "it is being written");
     let found = processes(&format!("PGDATABASE={}", site.database.name));
     let pg_dump = |number: &&i32| fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default() == "pg_dump\n";
@@ -86,7 +86,7 @@ fn the_database_is_down_or_does_not_know_us() {
     let site = site(Server::new(), 10);
     let port = common::postgres::free_port();
     let down = format!("postgresql://app:{TRACE}@127.0.0.1:{port}/{}", site.database.name);
-    let words = ["pg_dump failed on the database", "Connection refused", "start the database"];
+    let words = ["psql failed on the database", "Connection refused", "start the database"];
     fails(&site, site.call(&["snapshot"]).var("PG_URI", down), &words);
     let wrong = format!("postgresql://app:{TRACE}-wrong@127.0.0.1:{}/{}", postgres().port, site.database.name);
     let words = ["password authentication failed", "correct the user and the password"];
@@ -100,14 +100,14 @@ fn the_database_is_down_or_does_not_know_us() {
 #[test]
 fn a_dump_that_hangs_is_ended_at_its_limit() {
     let site = site(Server::new(), 10);
-    let lock = site.database.lock("t");
+    let lock = site.database.lock("v");
     let uri = format!("{}?connect_timeout=100000", postgres().uri_text(&site.database.name));
     let call = site.call(&["snapshot"]).var("PG_URI", uri);
     let call = call.clock("+0 x3000").var("FAKETIME_DONT_FAKE_MONOTONIC", "0");
     fails(&site, call, &["pg_dump", "took longer than 3600 s and was ended"]);
     // Its two seconds of grace are over in less than one thousandth; so its session may end with the lock only.
     drop(lock);
-    let ended = || !site.database.sessions().contains("pg_dump");
+    let ended = || !site.database.waits();
     for _ in 0..600 {
         if ended() {
             break;

@@ -12,11 +12,11 @@ use argh::FromArgs;
 use log::{info, warn};
 
 use super::{Env, pi_zero_key};
+use crate::database::own::PASSWORD_FILE;
 use crate::dataset::server::{PROVISIONED, Server};
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, split, temp_name};
 use crate::os::{atomic, eeprom, mount, random};
-use crate::snapshot::client::PASSWORD_FILE;
 
 /// Where the package keeps what is copied to the server.
 const SHARE: &str = "/usr/share/toolmaster";

@@ -12,6 +12,7 @@ use log::{info, warn};
 
 use self::target::Target;
 use super::{Env, Report, open_stick};
+use crate::database::load::{self, Source as DumpSource};
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
@@ -19,7 +20,8 @@ use crate::os::flow::Once;
 use crate::os::progress::Progress;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::archive::{self, Checked, Pattern, Source};
-use crate::snapshot::{dump, load, rot, shelf, unproven};
+use crate::snapshot::generation::MANIFEST;
+use crate::snapshot::{rot, shelf, unproven};
 use crate::stick::role::Role;
 use crate::text::{Bytes, Shown};
 
@@ -290,18 +292,15 @@ fn note_rotten(env: &Env, snapshot: &Path) -> Result<()> {
 
 /// `again`: a run that was cut off may have loaded it already; it is then left as it is.
 fn load_dump(dir: &Dir, uri: &PgUri, again: bool) -> Result<()> {
-    const NAME: &[u8] = b"pg_dump.sql";
-    let db = dir.sub(b"db")?.ok_or_else(|| Error::NoSource {
+    let source = DumpSource::of(dir, MANIFEST)?.ok_or_else(|| Error::NoSource {
         why: "there is no db/pg_dump.sql in it".to_owned(),
         next: "leave --pg-uri out; the files can be restored",
     })?;
-    let (file, _) = db.read(NAME)?;
-    let shown = db.shown(NAME);
-    if again && load::holds(uri, db.read(NAME)?.0, &shown)? {
+    if again && load::holds(uri, &source)? {
         info!("database {}: a run that was cut off had loaded it", uri.database());
         return Ok(());
     }
-    let contents = load::load(uri, file, &shown, dump::LIMIT)?;
-    info!("database {}: {} table(s), {} row(s)", uri.database(), contents.tables.len(), contents.rows());
+    let found = load::load(uri, &source)?;
+    info!("database {}: {} table(s), {} row(s)", uri.database(), found.tables(), found.rows());
     Ok(())
 }

@@ -1,17 +1,21 @@
 //! `restore-drill`: proves that the newest snapshot's dump can be restored, in a database of its own (SPEC 7).
 
-use std::fs::File;
-
 use argh::FromArgs;
 use log::info;
 use serde_json::json;
 
 use super::{Env, Report};
+use crate::database::dump::DUMP;
+use crate::database::load::{self, Source};
+use crate::database::own;
 use crate::error::{Error, Result};
-use crate::os::dir::{Dir, Entry};
+use crate::os::dir::Dir;
 use crate::os::lock::Lock;
-use crate::snapshot::{client, generation, load};
+use crate::os::progress::Progress;
+use crate::snapshot::generation::{self, MANIFEST, PARTS};
 use crate::text::Bytes;
+use crate::tree::stream::Stream;
+use crate::tree::verify;
 
 /// Restore the newest snapshot's dump into a scratch database, compare, and drop it.
 #[derive(FromArgs, Debug)]
@@ -24,7 +28,7 @@ pub struct Args {
 
 /// Held by a drill; not the name of a snapshot.
 const LOCK: &str = ".restore-drill.lock";
-const DUMP: &[u8] = b"pg_dump.sql";
+const NEW_SNAPSHOT: &str = "make a new snapshot with tool-snapshot.sh, and keep this one and the log";
 
 /// Carries it out.
 ///
@@ -44,39 +48,61 @@ fn drill(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
         next: "make one with tool-snapshot.sh",
     };
     let dir = Dir::open_if_there(root)?.ok_or_else(no_snapshot)?;
-    let (dump, entry, shown) = newest_dump(&dir)?.ok_or_else(no_snapshot)?;
-    let uri = client::database(&env.settings, args.pg_uri.as_deref())?;
+    let (snapshot, source) = newest(&dir)?.ok_or_else(no_snapshot)?;
+    let (entry, shown) = (source.dir.read(DUMP)?.1, source.dir.shown(DUMP));
+    let uri = own::database(&env.settings, args.pg_uri.as_deref())?;
     let _lock = Lock::file(&dir, LOCK)?;
     info!("{shown}: {}, into a scratch database beside {uri}", Bytes(entry.size));
-    let contents = load::scratch(&uri, dump, &shown, |_, contents| Ok(contents.clone())).map_err(damaged)?;
-    report.bytes = contents.bytes;
-    let (tables, rows) = (contents.tables.len(), contents.rows());
-    let found = json!({"outcome": "restored", "tables": tables, "rows": rows, "large_objects": contents.large_objects});
-    report.datasets.insert("db".to_owned(), found);
-    info!("restore drill completed dump={shown} tables={tables} rows={rows} large_objects={}", contents.large_objects);
+    let files = read_files(&snapshot);
+    let found = load::drill(&uri, &source).map_err(damaged)?;
+    report.bytes = entry.size;
+    let (tables, rows, objects) = (found.tables(), found.rows(), found.large_objects);
+    let value = json!({"outcome": "restored", "tables": tables, "rows": rows, "large_objects": objects});
+    report.datasets.insert("db".to_owned(), value);
+    let files = files?;
+    info!("restore drill completed dump={shown} files={files} tables={tables} rows={rows} large_objects={objects}");
     Ok(())
 }
 
-/// The newest snapshot's dump, and its name.
-fn newest_dump(root: &Dir) -> Result<Option<(File, Entry, String)>> {
+/// The newest snapshot, and its dump.
+fn newest(root: &Dir) -> Result<Option<(Dir, Source)>> {
     let Some(newest) = generation::list(root)?.pop() else { return Ok(None) };
     let dir = newest.dir(root)?;
-    let dump = match dir.sub(b"db")? {
-        Some(db) => db.read_if_there(DUMP)?.map(|(file, entry)| (file, entry, db.shown(DUMP))),
-        None => None,
-    };
-    dump.map(Some).ok_or_else(|| Error::Failed {
-        why: format!("there is no db/pg_dump.sql in the newest snapshot, {}", dir.path().display()),
-        next: "make a new snapshot with tool-snapshot.sh, and keep this one and the log",
-    })
+    match Source::of(&dir, MANIFEST)? {
+        Some(source) => Ok(Some((dir, source))),
+        None => Err(Error::Failed {
+            why: format!("there is no db/pg_dump.sql in the newest snapshot, {}", dir.path().display()),
+            next: NEW_SNAPSHOT,
+        }),
+    }
+}
+
+/// Reads every file of a snapshot against its manifest; how many there are. What the original system made has none.
+fn read_files(snapshot: &Dir) -> Result<u64> {
+    let Some((file, _)) = snapshot.read_if_there(MANIFEST)? else { return Ok(0) };
+    let list = Stream::new(file, snapshot.shown(MANIFEST), b"")?;
+    let mut progress = Progress::new("reading the newest snapshot".to_owned(), 0, 0);
+    let mut rotten = Vec::new();
+    verify::verify(snapshot, &PARTS, b"", Some(list), &mut progress, |path, fault| {
+        rotten.push(format!("{}: {fault}", snapshot.shown(path)));
+        Ok(())
+    })?;
+    match rotten.first() {
+        None => Ok(verify::measure(snapshot, &PARTS)?.0),
+        Some(first) => {
+            let why = format!(
+                "{} file(s) of the newest snapshot are not as they were written, such as {first}",
+                rotten.len()
+            );
+            Err(Error::Failed { why, next: NEW_SNAPSHOT })
+        }
+    }
 }
 
 /// The server's own snapshot is not refused: it has failed.
 fn damaged(error: Error) -> Error {
     match error {
-        Error::Refused { why, .. } => {
-            Error::Failed { why, next: "make a new snapshot with tool-snapshot.sh, and keep this one and the log" }
-        }
+        Error::Refused { why, .. } => Error::Failed { why, next: NEW_SNAPSHOT },
         error => error,
     }
 }

@@ -10,6 +10,7 @@ use log::{info, warn};
 
 use super::{Env, Report};
 use crate::clock::Belief;
+use crate::database::{dump, own};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
@@ -20,8 +21,9 @@ use crate::settings::pg_uri::PgUri;
 use crate::snapshot::build::{Previous, Taken, is_change, take};
 use crate::snapshot::generation::{self, Generation, MANIFEST};
 use crate::snapshot::part::{self, Filled, Part};
-use crate::snapshot::{client, dump, rot, settings_files};
+use crate::snapshot::{rot, settings_files};
 use crate::tree::copy;
+use crate::tree::manifest::counts::Counts;
 use crate::tree::manifest::{Header, Listed, Writer};
 use crate::tree::remove;
 
@@ -89,9 +91,10 @@ struct Sources {
 }
 
 fn snapshot(args: &Args, env: &Env, report: &mut Report) -> Result<PathBuf> {
+    dump::check_options(&args.pg_option)?;
     let path = args.dest.clone().unwrap_or_else(|| env.settings.snapshot_root.clone());
     let server = Server::open(&env.settings, args.dry_run)?;
-    let uri = client::database(&env.settings, args.pg_uri.as_deref())?;
+    let uri = own::database(&env.settings, args.pg_uri.as_deref())?;
     let belief = server.belief(env.clock)?;
     let days = args.retention_days.unwrap_or(env.settings.snapshot_retention_days);
     let root = server.snapshots(&path)?;
@@ -206,7 +209,7 @@ fn build(
 ) -> Result<()> {
     let fail = |error| Error::io("write", &built.path_of(MANIFEST), error);
     let taken = Some(env.clock.now());
-    let dump = take_dump(args, sources, built)?;
+    let (dumped, counts) = take_dump(args, sources, built)?;
     // No ingest and no undo exchanges a directory that is being read, nor brings master of one time and docviewer of another.
     // They lock them in this order too.
     let locks = [sources.server.lock(Dataset::Master)?, sources.server.lock(Dataset::Docviewer)?];
@@ -221,10 +224,13 @@ fn build(
         seq: Some(sources.number),
         taken,
         filled: Some(part::words(&filled)),
+        database: counts.map(Box::new),
         ..Header::complete(&sources.server.id)
     };
     let mut list = Writer::new(built.create(MANIFEST, 0o600)?, &header).map_err(fail)?;
-    list.push(&dump).map_err(fail)?;
+    for listed in &dumped {
+        list.push(listed).map_err(fail)?;
+    }
     for (dataset, live) in &live {
         let before = Before { root, generation: previous, rotten: &sources.rotten };
         let taken = take_at_rest(*dataset, live, before, built, &mut list)?;
@@ -267,20 +273,18 @@ fn went_away(dataset: Dataset) -> Error {
     }
 }
 
-fn take_dump(args: &Args, sources: &Sources, built: &Dir) -> Result<Listed> {
-    const NAME: &[u8] = b"pg_dump.sql";
+/// The dump's files as the manifest lists them, in its order, and what the database counted.
+fn take_dump(args: &Args, sources: &Sources, built: &Dir) -> Result<(Vec<Listed>, Option<Counts>)> {
     let dir = built.make(b"db", 0o700)?;
     // The timer's run may come before the database is up.
     let wait = std::env::var_os("INVOCATION_ID").is_some();
     let options = dump::Options { pg_options: args.pg_option.clone(), wait, ..dump::Options::default() };
-    dump::dump(&sources.uri, &options, &dir, NAME)?;
-    let (_, entry) = dir.read(NAME)?;
-    Ok(Listed {
-        path: b"db/pg_dump.sql".to_vec(),
-        size: entry.size,
-        mtime: entry.mtime,
-        sha256: Some(copy::hash(&dir, NAME)?),
-    })
+    let counts = dump::dump(&sources.uri, &options, &dir)?;
+    let listed = |name: &[u8]| {
+        let (_, entry) = dir.read(name)?;
+        Ok(Listed::of(&[b"db/", name].concat(), &entry, Some(copy::hash(&dir, name)?)))
+    };
+    Ok(([dump::GLOBALS, dump::DUMP].into_iter().map(listed).collect::<Result<_>>()?, counts))
 }
 
 /// The snapshots that are there, and what of the newest is not shared on.

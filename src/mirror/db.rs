@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::compare::{END, Side};
 use super::row::COLUMNS;
+use crate::database::client::Client;
 use crate::error::{Error, Result};
-use crate::os::postgres::Client;
 use crate::os::process::running::Running;
 use crate::settings::pg_uri::PgUri;
 

@@ -17,7 +17,6 @@ pub mod lock;
 pub mod mount;
 pub mod open_files;
 pub mod output;
-pub mod postgres;
 pub mod process;
 pub mod progress;
 pub mod random;

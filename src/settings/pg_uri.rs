@@ -120,6 +120,12 @@ impl PgUri {
         PgUri { database: database.to_owned(), ..self.clone() }
     }
 
+    /// The same database for another user.
+    #[must_use]
+    pub fn with_login(&self, user: &str, password: &str) -> PgUri {
+        PgUri { user: user.to_owned(), password: Some(password.to_owned()), ..self.clone() }
+    }
+
     /// The user.
     pub fn user(&self) -> &str {
         &self.user

@@ -9,12 +9,15 @@
 //! ```
 //! The last line proves that it is whole. A path that is not UTF-8 stands as hexadecimal in `path_hex`.
 
+pub mod counts;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
+use self::counts::Counts;
 use crate::os::dir::Entry;
 use crate::text::{hex, unhex, unhex_exactly};
 
@@ -23,6 +26,8 @@ use crate::text::{hex, unhex, unhex_exactly};
 const MAX_PATH: usize = 26 * 1024;
 /// The longest line that is read: such a path, each byte escaped, and the rest.
 const MAX_LINE: u64 = 160 * 1024;
+/// The longest first line: in a snapshot it names the tables of a database.
+const MAX_FIRST_LINE: u64 = 8 << 20;
 
 /// The highest number of a snapshot: far more than a server takes, so that nothing that is foreign can use them up.
 const MAX_SEQ: u64 = 1_000_000_000;
@@ -66,6 +71,9 @@ pub struct Header {
     /// In a snapshot: which of its parts hold anything; none in those of the first version.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub filled: Option<Vec<String>>,
+    /// In a snapshot: what its dump holds, as the database counted it in the dump's own transaction.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database: Option<Box<Counts>>,
 }
 
 impl Header {
@@ -82,6 +90,7 @@ impl Header {
             seq: None,
             taken: None,
             filled: None,
+            database: None,
         }
     }
 }
@@ -237,7 +246,7 @@ impl<R: Read> Reader<R> {
             count: 0,
             ended: false,
         };
-        reader.read_line()?;
+        reader.read_line(MAX_FIRST_LINE)?;
         let start = reader.line.strip_suffix(b",\"files\":[").ok_or_else(|| invalid("its first line"))?;
         let header =
             serde_json::from_slice::<Header>(&[start, b"}"].concat()).map_err(|_| invalid("its first line"))?;
@@ -264,7 +273,7 @@ impl<R: Read> Reader<R> {
         if self.ended {
             return Ok(None);
         }
-        self.read_line()?;
+        self.read_line(MAX_LINE)?;
         if let Some(tail) = self.line.strip_suffix(b"]}") {
             let tail = serde_json::from_slice::<Tail>(tail).map_err(|_| invalid("its last line"))?;
             if tail.count != self.count {
@@ -282,9 +291,9 @@ impl<R: Read> Reader<R> {
         Ok(Some(file))
     }
 
-    fn read_line(&mut self) -> std::io::Result<()> {
+    fn read_line(&mut self, longest: u64) -> std::io::Result<()> {
         self.line.clear();
-        (&mut self.input).take(MAX_LINE).read_until(b'\n', &mut self.line)?;
+        (&mut self.input).take(longest).read_until(b'\n', &mut self.line)?;
         if self.line.pop() == Some(b'\n') { Ok(()) } else { Err(invalid("its end: it is cut off")) }
     }
 }

@@ -130,6 +130,14 @@ impl Postgres {
         self.psql("postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'toolmaster%'")
     }
 
+    /// The databases and roles of our own that there are.
+    pub fn left(&self) -> String {
+        self.psql(
+            "postgres",
+            "SELECT datname FROM pg_database WHERE datname LIKE 'toolmaster%' UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE 'toolmaster%'",
+        )
+    }
+
     /// The process that keeps the server.
     pub fn keeper(&self) -> u32 {
         self.keeper.id()
@@ -191,11 +199,37 @@ impl Database {
         Session(child)
     }
 
+    /// What stock `pg_dump` says of it, without what differs from run to run.
+    pub fn dump(&self) -> String {
+        let mut command = Command::new("pg_dump");
+        command.args(["--no-owner", "--no-privileges"]).envs(self.uri().environment());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().filter(|line| !line.contains("restrict ")).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Another session that does nothing.
+    pub fn session(&self) -> Session {
+        let child = self.server.psql_command(&self.name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while self.sessions() != "psql\n" {
+            sleep(Duration::from_millis(20));
+        }
+        Session(child)
+    }
+
     /// The names of the programs that are connected to it, this one not counted.
     pub fn sessions(&self) -> String {
         self.psql(
             "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
         )
+    }
+
+    /// Whether a session waits for somebody's lock.
+    pub fn waits(&self) -> bool {
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        self.psql(waiting) != "0\n"
     }
 }
 

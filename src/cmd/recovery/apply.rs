@@ -7,13 +7,14 @@ use super::held::{self, holds};
 use super::settings;
 use super::{AGAIN, Failure, Phase, Place, Record};
 use crate::cmd::Env;
+use crate::database::client::Client;
+use crate::database::{counts, load, own};
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::{Dir, Kind, set_owner_mode};
-use crate::os::postgres::Client;
 use crate::settings::pg_uri::PgUri;
-use crate::snapshot::{client, dump, generation, load};
+use crate::snapshot::generation::{self, MANIFEST};
 use crate::tree::walk::{Step, Walk};
 
 /// Finishes a recovery that was staged, whoever runs it; nothing to do if all is in its place already. `no_database`: the operator
@@ -106,10 +107,10 @@ fn missing(what: &str, error: Error) -> Error {
 
 /// Refuses a database that holds something, as long as nothing is in its place. One that does not answer keeps the datasets from nobody.
 fn check_database(env: &Env, staged: &Dir, no_database: bool) -> Result<()> {
-    if no_database || dump_in(staged)?.is_none() {
+    if no_database || load::Source::of(staged, MANIFEST)?.is_none() {
         return Ok(());
     }
-    match client::database(&env.settings, None).and_then(|uri| is_empty(&uri).map(|empty| (empty, uri))) {
+    match own::database(&env.settings, None).and_then(|uri| is_empty(&uri).map(|empty| (empty, uri))) {
         Ok((false, uri)) => Err(holds(&format!("the database {} is not empty", uri.database()))),
         Ok((true, _)) => Ok(()),
         Err(Error::Interrupted) => Err(Error::Interrupted),
@@ -125,35 +126,27 @@ fn is_empty(uri: &PgUri) -> Result<bool> {
     if std::env::var_os("INVOCATION_ID").is_some() {
         Client::psql(uri)?.wait()?;
     }
-    load::is_empty(uri)
-}
-
-const DUMP: &[u8] = b"pg_dump.sql";
-
-/// The directory of the staged dump.
-fn dump_in(staged: &Dir) -> Result<Option<Dir>> {
-    Ok(staged.sub(b"db")?.filter(|db| db.look(DUMP).is_ok_and(|entry| entry.is_some())))
+    counts::is_empty(uri)
 }
 
 /// Loads the dump, whole or not at all. A run that was cut off after that finds it there.
 fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
-    let Some(db) = dump_in(staged)? else {
+    let Some(source) = load::Source::of(staged, MANIFEST)? else {
         warn!("the archive holds no db/pg_dump.sql: the database stays as it is");
         return Ok(());
     };
-    let uri = client::database(&env.settings, None)?;
-    let shown = db.shown(DUMP);
+    let uri = own::database(&env.settings, None)?;
     if !is_empty(&uri)? {
-        if !load::holds(&uri, db.read(DUMP)?.0, &shown)? {
+        if !load::holds(&uri, &source)? {
             return Err(holds(&format!("the database {} is not empty", uri.database())));
         }
         info!("database {}: a run that was cut off had loaded it", uri.database());
-        record.tables = u64::try_from(load::summary(&uri)?.tables.len()).unwrap_or_default();
+        record.tables = u64::try_from(counts::count(&uri)?.tables()).unwrap_or_default();
         return Ok(());
     }
-    let contents = load::load(&uri, db.read(DUMP)?.0, &shown, dump::LIMIT)?;
-    record.tables = u64::try_from(contents.tables.len()).unwrap_or_default();
-    info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, contents.rows());
+    let found = load::load(&uri, &source)?;
+    record.tables = u64::try_from(found.tables()).unwrap_or_default();
+    info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, found.rows());
     Ok(())
 }
 

@@ -8,11 +8,11 @@ use log::warn;
 
 use super::Args;
 use crate::cmd::Env;
+use crate::database::{counts, own};
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::settings::pg_uri::PgUri;
 use crate::snapshot::generation::MANIFEST;
-use crate::snapshot::{client, load};
 use crate::tree::remove;
 
 /// What is being restored lies in it.
@@ -46,11 +46,11 @@ impl Target {
             (None, false) => return Err(Error::Usage("--dest is missing (or --check)".to_owned())),
             (Some(dest), false) => dest,
         };
-        let database = args.pg_uri.as_deref().map(|text| client::database(&env.settings, Some(text))).transpose()?;
+        let database = args.pg_uri.as_deref().map(|text| own::database(&env.settings, Some(text))).transpose()?;
         let again = Dir::open_if_there(dest)?.map(|dir| dir.look(UNFINISHED)).transpose()?.flatten().is_some();
         // A run that was cut off may have filled it already; that is found out once there is a dump to compare it with.
         if let Some(uri) = database.as_ref().filter(|_| !again)
-            && !load::is_empty(uri)?
+            && !counts::is_empty(uri)?
         {
             return Err(Error::Refused {
                 why: format!("the database {} is not empty", uri.database()),

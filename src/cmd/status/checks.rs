@@ -8,6 +8,8 @@ use super::super::{Env, mirror_config, recovery};
 use super::runs::{Run, Runs};
 use super::{Line, Verdict};
 use crate::clock::{Clock, DAY, parse_rfc3339};
+use crate::database::client::Client;
+use crate::database::own;
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
 use crate::dataset::undo;
@@ -17,10 +19,9 @@ use crate::mirror::timer;
 use crate::os::dir::Dir;
 use crate::os::eeprom;
 use crate::os::jobs::Room;
-use crate::os::postgres::Client;
 use crate::os::systemd;
 use crate::settings::Thresholds;
-use crate::snapshot::{client, generation, part};
+use crate::snapshot::{generation, part};
 use crate::text::Bytes;
 
 const HOUR: i64 = 3600;
@@ -322,7 +323,7 @@ fn wear(facts: &Facts<'_>) -> Found {
 }
 
 fn database(facts: &Facts<'_>) -> Result<Found> {
-    let uri = client::database(&facts.env.settings, None)?;
+    let uri = own::database(&facts.env.settings, None)?;
     let client = Client::psql(&uri)?;
     Ok(match client.ask_within("SELECT 1", ANSWER) {
         Ok(_) => good(format!("{uri} が答えます")),

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use super::process::{self, Ended, Output, Program};
-use super::signal;
 use crate::error::{Error, Result};
+use crate::os::process::{self, Ended, Output, Program};
+use crate::os::signal;
 use crate::settings::pg_uri::PgUri;
 
 /// How long a short question to the database may take.
@@ -18,6 +18,13 @@ const WAIT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_secs(2);
 /// No list of tables is longer.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// A role's, a database's or the server's own limits are not meant for us, nor may they choose what names mean. Some settings are
+/// not known to every version.
+pub const SESSION: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+    SET default_transaction_read_only = off; SET row_security = off; SET standard_conforming_strings = on; SET search_path = pg_catalog;\n\
+    SELECT count(set_config(name, '0', false)) AS session FROM pg_settings \
+    WHERE name IN ('idle_session_timeout', 'transaction_timeout') \\gset toolmaster_\n";
 
 const INSTALL: &str = "install PostgreSQL's programs: sudo apt install postgresql-client";
 
@@ -42,6 +49,14 @@ impl<'a> Client<'a> {
     /// `Config` if it is not installed.
     pub fn pg_dump(uri: &'a PgUri) -> Result<Client<'a>> {
         Client::new(uri, "pg_dump")
+    }
+
+    /// `pg_dumpall` for a database's server.
+    ///
+    /// # Errors
+    /// `Config` if it is not installed.
+    pub fn pg_dumpall(uri: &'a PgUri) -> Result<Client<'a>> {
+        Client::new(uri, "pg_dumpall")
     }
 
     fn new(uri: &'a PgUri, program: &str) -> Result<Client<'a>> {
@@ -98,11 +113,16 @@ impl<'a> Client<'a> {
     }
 
     fn asked(&self, question: &str, limit: Duration, despite_signals: bool) -> Result<Ended> {
+        let question = format!("{SESSION}{question}");
+        let program = self.session(limit).input(process::Input::text(&question)).output(Output::Text(MAX_ANSWER));
+        if despite_signals { program.despite_signals() } else { program }.end()
+    }
+
+    /// `psql` that reads statements and prints bare answers.
+    pub fn session(&self, limit: Duration) -> Program<'a> {
         let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--tuples-only", "--no-align", "--file=-"];
         let arguments = [&arguments[..], &["--variable=ON_ERROR_STOP=1"]].concat();
-        let program = self.program(&arguments, limit).variable("PGCLIENTENCODING", "UTF8");
-        let program = program.input(process::Input::text(question)).output(Output::Text(MAX_ANSWER));
-        if despite_signals { program.despite_signals() } else { program }.end()
+        self.program(&arguments, limit).variable("PGCLIENTENCODING", "UTF8")
     }
 
     /// An error if the program did not succeed.
@@ -171,7 +191,9 @@ fn may_come_up(words: &str) -> bool {
 
 fn advice(words: &str) -> &'static str {
     let says = |known: &[&str]| known.iter().any(|known| words.contains(known));
-    if says(&LOGIN) {
+    if says(&LOGIN) && says(&["user \"toolmaster_"]) {
+        "let pg_hba.conf of the database take passwords of every user for every database, as the container's does"
+    } else if says(&LOGIN) {
         "correct the user and the password (/etc/toolmaster/postgres-password, .env or PG_URI) and run it again"
     } else if says(&["server version mismatch", "\\restrict"]) {
         "pg_dump and psql must be of the server's version, and current: sudo apt update && sudo apt install postgresql-client"
@@ -179,10 +201,14 @@ fn advice(words: &str) -> &'static str {
         "wait a minute and run it again"
     } else if says(&UNREACHABLE) {
         "start the database (docker compose up -d in /srv/rpi-server), or correct PG_URI, and run it again"
-    } else if says(&["does not exist"]) && says(&["database", "role"]) {
+    } else if says(&["FATAL"]) && says(&["does not exist"]) && says(&["database", "role"]) {
         "correct the database and the user (.env or PG_URI) and run it again"
     } else if says(&["permission denied"]) {
         "use a database user that may do this (PG_URI) and run it again"
+    } else if says(&["out of shared memory"]) {
+        "raise max_locks_per_transaction of the database (postgresql.conf), restart it, and run it again"
+    } else if says(&["role"]) && says(&["does not exist"]) {
+        "make that role (CREATE ROLE name) and run it again"
     } else if says(&["No space left on device"]) {
         "make room on the server's disk and run it again"
     } else {
@@ -199,7 +225,10 @@ mod tests {
         for (words, next) in [
             ("connection to server at \"127.0.0.1\", port 1 failed: Connection refused", "start the database"),
             ("FATAL:  password authentication failed for user \"app\"", "correct the user and the password"),
+            ("FATAL:  no pg_hba.conf entry for host \"::1\", user \"toolmaster_load_1\"", "let pg_hba.conf"),
             ("FATAL:  the database system is starting up", "wait a minute"),
+            ("ERROR:  role \"viewer\" does not exist", "make that role"),
+            ("ERROR:  out of shared memory", "raise max_locks_per_transaction"),
             ("pg_dump: error: aborting because of server version mismatch", "sudo apt install"),
             ("error: invalid command \\restrict", "sudo apt install"),
             ("FATAL:  database \"x\" does not exist", "correct the database"),

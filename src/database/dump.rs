@@ -1,0 +1,150 @@
+//! Makes a dump of the database with `pg_dump` (SPEC 7): plain SQL, private to root, whole or not there, and counted by the database
+//! itself in the same transaction.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::time::Duration;
+
+use log::warn;
+use rustix::io::Errno;
+
+use super::client::Client;
+use super::counts::Moment;
+use super::entries::{self, Survey, Trouble};
+pub use super::options::check as check_options;
+use crate::error::{Error, Result};
+use crate::os::dir::Dir;
+use crate::os::process::Output;
+use crate::settings::pg_uri::PgUri;
+use crate::text::Shown;
+use crate::tree::manifest::counts::{Counts, MAX_TABLES};
+
+/// The dump's name.
+pub const DUMP: &[u8] = b"pg_dump.sql";
+/// The name of what the database's server has for all of its databases: the roles.
+pub const GLOBALS: &[u8] = b"globals.sql";
+/// A dump that takes longer hangs.
+pub const LIMIT: Duration = Duration::from_secs(3600);
+
+/// How a dump is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Further options for `pg_dump`.
+    pub pg_options: Vec<String>,
+    /// Whether the database may be given five minutes to come up.
+    pub wait: bool,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { pg_options: Vec::new(), wait: false, limit: LIMIT }
+    }
+}
+
+/// A dump restores without the original's users; large objects are data too. `-b` is called `--blobs` before
+/// `pg_dump` 16 and `--large-objects` since. A subscription holds the password of another server.
+const ARGUMENTS: [&str; 6] =
+    ["--format=plain", "--no-owner", "--no-privileges", "--no-password", "--no-subscriptions", "-b"];
+const SEE_THE_DISK: &str = "see that the disk has room and no errors, and run it again";
+
+/// Dumps the database into two new files of `to`, mode 0600; what is in it. The files are not made durable here. After an
+/// error they are gone.
+///
+/// # Errors
+/// `Usage` for options that are not allowed, `Config` without `pg_dump`, `Io` if the disk is full, `Failed` with
+/// `pg_dump`'s last words or if it is not what the database says, `Interrupted`.
+pub fn dump(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
+    check_options(&options.pg_options)?;
+    if options.wait {
+        Client::psql(uri)?.wait()?;
+    }
+    let done = std::thread::scope(|scope| {
+        let roles = scope.spawn(|| roles(uri, options, to));
+        let counts = tables(uri, options, to);
+        match roles.join() {
+            Ok(Err(error)) => counts.and(Err(error)),
+            _ => counts,
+        }
+    });
+    if done.is_err() {
+        let _ = to.remove(DUMP);
+        let _ = to.remove(GLOBALS);
+    }
+    done
+}
+
+/// The roles without their passwords. They are read as text when they are needed, never run.
+fn roles(uri: &PgUri, options: &Options, to: &Dir) -> Result<()> {
+    let client = Client::pg_dumpall(uri)?;
+    let database = format!("--database={}", uri.database());
+    let arguments = ["--globals-only", "--no-role-passwords", "--no-password", &database];
+    let output = Output::File(to.create(GLOBALS, 0o600)?);
+    client.check(&client.program(&arguments, options.limit).output(output).end()?)
+}
+
+fn tables(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
+    let (client, psql) = (Client::pg_dump(uri)?, Client::psql(uri)?);
+    let file = to.create(DUMP, 0o600)?;
+    let moment = Moment::begin(&psql, options.limit)?;
+    write(&client, options, &moment.snapshot, file, to)?;
+    let survey = survey(to)?;
+    if !survey.whole {
+        let why = format!("pg_dump said that it is done, but {} is not whole", to.shown(DUMP));
+        return Err(Error::Failed { why, next: SEE_THE_DISK });
+    }
+    let mut counts = moment.count()?;
+    counts.left_out.extend(survey.left_out.iter().cloned());
+    if !counts.left_out.is_empty() {
+        warn!("a restore leaves out what only a superuser may make: {}", shown(&counts.left_out));
+    }
+    let counts = prove(counts, &survey, !options.pg_options.is_empty(), to)?;
+    if counts.tables() > MAX_TABLES {
+        warn!("{} tables are too many for the manifest: a restore counts the rows of the dump", counts.tables());
+        return Ok(None);
+    }
+    Ok(Some(counts))
+}
+
+fn write(client: &Client<'_>, options: &Options, snapshot: &str, file: File, to: &Dir) -> Result<()> {
+    let snapshot = format!("--snapshot={snapshot}");
+    let mut arguments = ARGUMENTS.to_vec();
+    arguments.push(&snapshot);
+    arguments.extend(options.pg_options.iter().map(String::as_str));
+    let ended = client.program(&arguments, options.limit).output(Output::File(file)).end()?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    // pg_dump says "output file" of its own output; a full disk of the database is another one.
+    if ended.words.contains("output file") && ended.words.contains("No space left on device") {
+        return Err(Error::io("write", &to.path_of(DUMP), Errno::NOSPC));
+    }
+    Err(client.failure(&ended))
+}
+
+fn survey(to: &Dir) -> Result<Survey> {
+    let (file, _) = to.read(DUMP)?;
+    entries::read(file, std::io::sink(), &BTreeSet::new()).map_err(|trouble| match trouble {
+        Trouble::Source(source) | Trouble::Sink(source) => Error::Unreadable { path: to.shown(DUMP), source },
+    })
+}
+
+/// What the database counted must be what the dump holds. An operator's option may have left out tables, or rows.
+fn prove(counts: Counts, survey: &Survey, in_part: bool, to: &Dir) -> Result<Counts> {
+    let dumped = survey.counts(&counts);
+    if in_part {
+        return Ok(Counts { left_out: counts.left_out, settings: counts.settings, ..dumped });
+    }
+    let differences = if survey.readable { dumped.differences(&counts) } else { Vec::new() };
+    if differences.is_empty() {
+        return Ok(counts);
+    }
+    let why = format!("{} is not what the database has: {}", to.shown(DUMP), differences.join("; "));
+    Err(Error::Failed { why, next: SEE_THE_DISK })
+}
+
+/// Names, safe to print.
+pub fn shown(names: &[String]) -> String {
+    names.iter().map(|name| Shown(name.as_bytes()).to_string()).collect::<Vec<_>>().join(", ")
+}

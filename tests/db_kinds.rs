@@ -1,0 +1,292 @@
+//! What databases hold besides tables of rows: each kind is in a snapshot, and comes back as it was, loaded by a role without rights.
+//! Before the snapshot and after the restore stock `pg_dump` must say the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::{Mutex, MutexGuard};
+
+use common::postgres::{Database, TRACE, postgres};
+use common::site::{Site, shell};
+use common::{Run, Server};
+
+/// One server keeps all loads apart; a second one at a time is told to wait.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A server and its database with that in it.
+fn site(sql: &str) -> (Site, MutexGuard<'static, ()>) {
+    let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let site = Site::without_tables(Server::new());
+    common::sample(&site.server.tree(), common::ago(3600));
+    site.database.psql(sql);
+    (site, one)
+}
+
+/// Restores the newest snapshot beside its files into a new database.
+fn restore(site: &Site) -> (Database, Run) {
+    let target = postgres().database();
+    let run = restore_into(site, &target);
+    (target, run)
+}
+
+fn restore_into(site: &Site, target: &Database) -> Run {
+    let dest = tempfile::tempdir().unwrap();
+    let latest = site.latest();
+    let words = ["restore", "--snapshot", latest.path("").to_str().unwrap(), "--dest", dest.path().to_str().unwrap()]
+        .map(str::to_owned);
+    let words = words.into_iter().chain(["--pg-uri".to_owned(), postgres().uri_text(&target.name)]).collect::<Vec<_>>();
+    let run = site.call(&words.iter().map(String::as_str).collect::<Vec<_>>()).finish();
+    assert_eq!(postgres().left(), "", "{run}");
+    assert!(!run.stderr.contains(TRACE), "{run}");
+    run
+}
+
+/// A snapshot, a drill and a restore; what the restore said.
+fn comes_back(site: &Site) -> (Database, Run) {
+    site.snapshot();
+    let drill = site.call(&["restore-drill"]).finish();
+    drill.ended(0);
+    assert_eq!(postgres().left(), "", "{drill}");
+    let (target, run) = restore(site);
+    run.ended(0);
+    (target, run)
+}
+
+fn comes_back_equal(sql: &str) {
+    let (site, _one) = site(sql);
+    let before = site.database.dump();
+    let (target, _) = comes_back(&site);
+    common::assert_unchanged(&before, &target.dump());
+    assert_eq!(owners(&target), "app\n");
+}
+
+/// To whom all that was loaded belongs.
+fn owners(database: &Database) -> String {
+    database.psql(
+        "SELECT DISTINCT pg_get_userbyid(o) FROM (SELECT relowner AS o FROM pg_class WHERE oid >= 16384 UNION SELECT proowner FROM pg_proc \
+        WHERE oid >= 16384 UNION SELECT typowner FROM pg_type WHERE oid >= 16384 UNION SELECT nspowner FROM pg_namespace \
+        WHERE oid >= 16384 UNION SELECT lomowner FROM pg_largeobject_metadata UNION SELECT datdba FROM pg_database \
+        WHERE datname = current_database()) x",
+    )
+}
+
+#[test]
+fn names_that_are_words_of_the_language_and_odd_ones() {
+    comes_back_equal(
+        "CREATE TABLE t (begin int, \"end\" int, \"commit\" text); INSERT INTO t VALUES (1, 2, 'x');\n\
+        CREATE FUNCTION f(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT i; SELECT CASE WHEN true THEN 2 END; END;\n\
+        CREATE TABLE \"a; Type: TABLE; \"\"品番\"\" \" (\"棚\nの\" text); INSERT INTO \"a; Type: TABLE; \"\"品番\"\" \" VALUES (E'--\\n-- x');\n\
+        CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES; INSERT INTO nothing DEFAULT VALUES;\n\
+        CREATE TABLE notes (line text); INSERT INTO notes VALUES ('--'), ('-- Name: e; Type: EVENT TRIGGER; Schema: -; Owner: -'), \
+        ('CREATE EVENT TRIGGER e'), ('\\restrict x'), ('\\.'), ('-- PostgreSQL database dump complete');",
+    );
+}
+
+#[test]
+fn extensions_in_schemas_of_their_own_and_foreign_servers() {
+    comes_back_equal(
+        "CREATE SCHEMA ext; CREATE EXTENSION hstore SCHEMA ext; CREATE EXTENSION citext; CREATE EXTENSION pgcrypto;\n\
+        CREATE EXTENSION cube; CREATE EXTENSION earthdistance; CREATE EXTENSION pg_stat_statements;\n\
+        CREATE TABLE t (a citext PRIMARY KEY, h ext.hstore); INSERT INTO t VALUES ('x', 'a=>1');\n\
+        CREATE EXTENSION postgres_fdw; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'x');\n\
+        CREATE FOREIGN TABLE ft (i int) SERVER s; CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'u');",
+    );
+}
+
+#[test]
+fn policies_for_roles_and_row_security() {
+    comes_back_equal(
+        "CREATE ROLE kinds_viewer; CREATE TABLE t (i int, o text); INSERT INTO t VALUES (1, 'a'), (2, 'b');\n\
+        ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY;\n\
+        CREATE POLICY p ON t FOR SELECT TO kinds_viewer USING (o = current_user); GRANT SELECT ON t TO kinds_viewer;",
+    );
+    postgres().psql("postgres", "DROP ROLE kinds_viewer");
+}
+
+#[test]
+fn roles_that_are_not_here_are_made_without_rights() {
+    let (site, _one) = site(
+        "CREATE ROLE kinds_gone SUPERUSER LOGIN PASSWORD 's3cret'; CREATE TABLE t (i int); ALTER TABLE t ENABLE ROW LEVEL SECURITY;\n\
+        CREATE POLICY p ON t TO kinds_gone USING (true);",
+    );
+    site.snapshot();
+    let globals = site.latest().text("db/globals.sql");
+    assert!(globals.contains("CREATE ROLE kinds_gone;") && !globals.contains("SCRAM"), "{globals}");
+    let before = site.database.dump();
+    site.database.psql("DROP POLICY p ON t; DROP ROLE kinds_gone");
+    // The drill makes it for as long as it lasts.
+    site.call(&["restore-drill"]).finish().ended(0);
+    let rights =
+        || postgres().psql("postgres", "SELECT rolsuper, rolcanlogin FROM pg_roles WHERE rolname = 'kinds_gone'");
+    assert_eq!(rights(), "");
+    let (target, run) = restore(&site);
+    run.ended(0);
+    assert!(run.stderr.contains("made without any right: kinds_gone"), "{run}");
+    common::assert_unchanged(&before, &target.dump());
+    assert_eq!(rights(), "f|f\n");
+    target.psql("DROP POLICY p ON t; DROP ROLE kinds_gone");
+}
+
+#[test]
+fn partitions_types_rules_triggers_and_all_the_rest() {
+    comes_back_equal(
+        "CREATE TABLE p (i int, k text, PRIMARY KEY (i, k)) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF p FOR VALUES IN ('a');\n\
+        CREATE TABLE p2 PARTITION OF p DEFAULT; INSERT INTO p VALUES (1, 'a'), (2, 'b');\n\
+        CREATE TYPE mood AS ENUM ('良', '悪'); CREATE DOMAIN posint AS int CHECK (VALUE > 0); CREATE TYPE pair AS (a int, b mood);\n\
+        CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, s serial, m mood, d posint, p pair, g int GENERATED ALWAYS AS (1 + 1) STORED);\n\
+        INSERT INTO t (m, d, p) VALUES ('良', 1, (1, '悪')); CREATE SEQUENCE free START 5; CREATE UNLOGGED TABLE u (a text); INSERT INTO u VALUES ('x');\n\
+        CREATE FUNCTION even(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 % 2 = 0';\n\
+        CREATE TABLE checked (i int CHECK (public.even(i))); INSERT INTO checked VALUES (2), (4); CREATE INDEX ON checked (i) WHERE even(i);\n\
+        CREATE MATERIALIZED VIEW mv AS SELECT * FROM p; CREATE VIEW v AS SELECT * FROM mv;\n\
+        CREATE RULE nothing AS ON INSERT TO u DO INSTEAD NOTHING; CREATE STATISTICS st ON i, k FROM p;\n\
+        CREATE FUNCTION tr() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;\n\
+        CREATE TRIGGER swallow BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION tr();\n\
+        CREATE AGGREGATE total (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0'); CREATE PUBLICATION one FOR TABLE t;\n\
+        CREATE COLLATION german (LOCALE = 'C'); CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);\n\
+        CREATE TEXT SEARCH CONFIGURATION plain (COPY = simple); COMMENT ON TABLE t IS 'a; ''b''\n--\nc'; SELECT lo_from_bytea(5, 'x');\n\
+        CREATE PROCEDURE pr() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$; CREATE TABLE kid (extra int) INHERITS (u);",
+    );
+}
+
+#[test]
+fn time_limits_of_roles_and_databases_are_not_ours() {
+    let (site, _one) = site("CREATE TABLE t AS SELECT i, md5(i::text) AS m FROM generate_series(1, 200000) i;");
+    let (target, name) = (postgres().database(), &site.database.name);
+    postgres().psql(
+        "postgres",
+        &format!("ALTER DATABASE {name} SET statement_timeout = '40ms'; ALTER DATABASE {name} SET default_transaction_read_only = on; \
+        ALTER DATABASE {name} SET search_path = nowhere; ALTER ROLE app SET statement_timeout = '40ms'; ALTER ROLE app SET row_security = on;"),
+    );
+    let drill = || {
+        site.snapshot();
+        site.call(&["restore-drill"]).finish().ended(0);
+        restore_into(&site, &target)
+    };
+    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(drill));
+    postgres().psql("postgres", "SET statement_timeout = 0; ALTER ROLE app RESET ALL");
+    run.unwrap().ended(0);
+}
+
+#[test]
+fn what_is_set_and_granted_for_the_empty_database_stays() {
+    let (site, _one) = site("CREATE TABLE t (i int)");
+    site.snapshot();
+    let target = postgres().database();
+    let name = &target.name;
+    target.psql(&format!(
+        "ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'; ALTER DATABASE {name} SET search_path = \"$user\", public, \"x y\"; \
+        ALTER ROLE app IN DATABASE {name} SET work_mem = '5MB'; REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; ALTER DATABASE {name} CONNECTION LIMIT 7;"
+    ));
+    let state = || {
+        target.psql("SELECT setrole::regrole, setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE datname = current_database() ORDER BY 1;\
+            SELECT (SELECT array_agg(a ORDER BY a) FROM unnest(datacl::text[]) a), datconnlimit, pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()")
+    };
+    let before = state();
+    let dest = tempfile::tempdir().unwrap();
+    // An application that is connected already is sent away.
+    let session = target.session();
+    let latest = site.latest().path("");
+    let uri = postgres().uri_text(name);
+    let words =
+        ["restore", "--snapshot", latest.to_str().unwrap(), "--dest", dest.path().to_str().unwrap(), "--pg-uri", &uri];
+    site.call(&words).finish().ended(0);
+    drop(session);
+    assert_eq!(target.psql("SELECT count(*) FROM public.t"), "0\n");
+    common::assert_unchanged(&before, &state());
+}
+
+#[test]
+fn what_was_set_for_the_database_and_for_roles_comes_back() {
+    let (site, _one) = site(
+        "CREATE TABLE t (i int); CREATE ROLE kinds_set; ALTER ROLE kinds_set SET work_mem = '7MB';\n\
+        SELECT format('ALTER DATABASE %I SET %s', current_database(), x) FROM unnest(ARRAY['timezone = ''Asia/Tokyo''', \
+        'search_path = \"$user\", public, \"x y\"', 'factory.line = ''it''''s 3''', 'log_min_duration_statement = 5000']) x \\gexec\n\
+        SELECT format('ALTER ROLE kinds_set IN DATABASE %I SET lock_timeout = ''9s''', current_database()) \\gexec\n",
+    );
+    let state = |database: &Database| {
+        database.psql(
+            "SET search_path = pg_catalog; SELECT setrole::regrole, c FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, \
+            unnest(setconfig) c WHERE (datname = current_database() OR setrole = 'kinds_set'::regrole) AND c NOT LIKE 'log_%' ORDER BY 1, 2",
+        )
+    };
+    let forget = |database: &Database| {
+        let role = format!("ALTER ROLE kinds_set IN DATABASE {} RESET ALL; DROP ROLE kinds_set", database.name);
+        postgres().psql("postgres", &role);
+    };
+    site.snapshot();
+    let before = state(&site.database);
+    assert!(before.contains("x y") && before.contains("it's 3") && before.contains("7MB"), "{before}");
+    forget(&site.database);
+    let (target, run) = restore(&site);
+    run.ended(0);
+    common::assert_unchanged(&before, &state(&target));
+    let words = "set it by hand if it is still wanted: database: log_min_duration_statement = 5000";
+    assert!(run.stderr.contains(words), "{run}");
+    forget(&target);
+}
+
+#[test]
+fn a_restore_that_is_killed_is_done_again_and_two_do_not_meet() {
+    let (site, _one) = site("CREATE TABLE t (i int)");
+    let (target, place) = (postgres().database(), tempfile::tempdir().unwrap());
+    // As the original system wrote them: without a manifest.
+    let archive = place.path().join("2020-01-01_000000_full.tar.zst");
+    let write = |rest: &str| {
+        let old = common::Tree::at(place.path().join("2020-01-01_000000"));
+        old.file("master/a.csv", "a", common::ago(60));
+        old.file("db/pg_dump.sql", format!("{rest}--\n-- PostgreSQL database dump complete\n--\n\n"), common::ago(60));
+        shell(place.path(), "tar --zstd -cf 2020-01-01_000000_full.tar.zst 2020-01-01_000000");
+    };
+    write("SELECT pg_catalog.pg_sleep(600);\n");
+    let uri = postgres().uri_text(&target.name);
+    let dests = ["one", "two"].map(|name| place.path().join(name));
+    let words = dests.each_ref().map(|dest| {
+        ["restore", "--archive", archive.to_str().unwrap(), "--dest", dest.to_str().unwrap(), "--pg-uri", &uri]
+    });
+    let mut first = site.call(&words[0]).start();
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    first.until("it loads", || postgres().psql("postgres", sleeping) != "0\n");
+    let second = site.call(&words[1]).fails(75);
+    assert!(second.stderr.contains("another restore or drill loads a dump"), "{second}");
+    first.signal(rustix::process::Signal::KILL);
+    first.reap();
+    assert_ne!(postgres().left(), "");
+    write("--\n-- Name: t; Type: TABLE; Schema: public; Owner: -\n--\n\nCREATE TABLE public.t (i integer);\n");
+    let run = site.call(&words[0]).finish();
+    run.ended(0);
+    assert!(run.stderr.contains("that an earlier run left"), "{run}");
+    assert_eq!((postgres().left(), target.psql("SELECT count(*) FROM t")), (String::new(), "0\n".to_owned()));
+}
+
+#[test]
+fn what_only_a_superuser_may_make_is_left_out_and_named() {
+    let (site, _one) = site(
+        "CREATE TABLE t (i int); INSERT INTO t VALUES (1); CREATE PUBLICATION everything FOR ALL TABLES;\n\
+        SET client_min_messages = error; CREATE SUBSCRIPTION sub CONNECTION 'host=127.0.0.1 port=1 dbname=x password=hidden' \
+        PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false);\n\
+        CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no changes here'; END $$;\n\
+        CREATE EVENT TRIGGER guard ON ddl_command_start EXECUTE FUNCTION no();",
+    );
+    let (target, run) = comes_back(&site);
+    assert!(!site.latest().text("db/pg_dump.sql").contains("hidden"));
+    for name in ["subscription sub", "event trigger guard", "publication everything"] {
+        assert!(run.stderr.contains(name), "{name}: {run}");
+    }
+    assert_eq!(target.psql("SELECT i FROM t; SELECT count(*) FROM pg_event_trigger"), "1\n0\n");
+    site.database.psql("DROP EVENT TRIGGER guard; DROP SUBSCRIPTION sub");
+}
+
+#[test]
+#[ignore = "takes minutes: scripts/test --full"]
+fn five_thousand_partitions() {
+    let (site, _one) = site(
+        "CREATE TABLE p (i int PRIMARY KEY, t text) PARTITION BY RANGE (i);\n\
+        SELECT format('CREATE TABLE p%s PARTITION OF p FOR VALUES FROM (%s) TO (%s)', i, i, i + 1) FROM generate_series(1, 5000) i \\gexec\n\
+        INSERT INTO p SELECT i, 'x' FROM generate_series(1, 4000) i;",
+    );
+    let (target, _) = comes_back(&site);
+    assert_eq!(target.psql("SELECT count(*), count(DISTINCT tableoid) FROM p"), "4000|4000\n");
+    assert_eq!(owners(&target), "app\n");
+    target.psql("SELECT format('DROP TABLE p%s', i) FROM generate_series(1, 5000) i \\gexec");
+}
