@@ -86,13 +86,13 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
         report.end(env, result.as_ref().err());
     }
     let checked = result?;
-    if checked.manifest.is_none() {
+    if !checked.is_proven() {
         warn!("it has no manifest (the original system made it): it could not be checked");
     }
     let (files, content) = (checked.files, Bytes(checked.content));
     match &args.dest {
         Some(dest) => info!("restore completed dest={} files={files} ({content})", dest.display()),
-        None if checked.manifest.is_none() => {
+        None if !checked.is_proven() => {
             info!("restore check completed files={files} ({content}): all of it can be read")
         }
         None => info!("restore check completed files={files} ({content}): all of it is sound"),

@@ -8,13 +8,14 @@ use super::{Env, Report};
 use crate::database::dump::DUMP;
 use crate::database::load::{self, Source};
 use crate::database::own;
+use crate::dataset::server::Server;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::os::lock::Lock;
 use crate::os::progress::Progress;
 use crate::snapshot::generation::{self, MANIFEST, PARTS};
+use crate::snapshot::rot;
 use crate::text::Bytes;
-use crate::tree::stream::Stream;
 use crate::tree::verify;
 
 /// Restore the newest snapshot's dump into a scratch database, compare, and drop it.
@@ -53,7 +54,7 @@ fn drill(args: &Args, env: &Env, report: &mut Report) -> Result<()> {
     let uri = own::database(&env.settings, args.pg_uri.as_deref())?;
     let _lock = Lock::file(&dir, LOCK)?;
     info!("{shown}: {}, into a scratch database beside {uri}", Bytes(entry.size));
-    let files = read_files(&snapshot);
+    let files = read_files(&snapshot, env);
     let found = load::drill(&uri, &source).map_err(damaged)?;
     report.bytes = entry.size;
     let (tables, rows, objects) = (found.tables(), found.rows(), found.large_objects);
@@ -77,26 +78,13 @@ fn newest(root: &Dir) -> Result<Option<(Dir, Source)>> {
     }
 }
 
-/// Reads every file of a snapshot against its manifest; how many there are. What the original system made has none.
-fn read_files(snapshot: &Dir) -> Result<u64> {
-    let Some((file, _)) = snapshot.read_if_there(MANIFEST)? else { return Ok(0) };
-    let list = Stream::new(file, snapshot.shown(MANIFEST), b"")?;
+/// Reads every file of a snapshot against its manifest, and notes what is rotten; how many there are. What the original system made has none.
+fn read_files(snapshot: &Dir, env: &Env) -> Result<u64> {
+    let server = Server::open(&env.settings, false)?;
+    let Some(state) = &server.state else { return Ok(0) };
     let mut progress = Progress::new("reading the newest snapshot".to_owned(), 0, 0);
-    let mut rotten = Vec::new();
-    verify::verify(snapshot, &PARTS, b"", Some(list), &mut progress, |path, fault| {
-        rotten.push(format!("{}: {fault}", snapshot.shown(path)));
-        Ok(())
-    })?;
-    match rotten.first() {
-        None => Ok(verify::measure(snapshot, &PARTS)?.0),
-        Some(first) => {
-            let why = format!(
-                "{} file(s) of the newest snapshot are not as they were written, such as {first}",
-                rotten.len()
-            );
-            Err(Error::Failed { why, next: NEW_SNAPSHOT })
-        }
-    }
+    rot::examine(snapshot, state, &mut progress)?;
+    Ok(verify::measure(snapshot, &PARTS)?.0)
 }
 
 /// The server's own snapshot is not refused: it has failed.

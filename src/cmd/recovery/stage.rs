@@ -72,7 +72,7 @@ fn extract(root: &Dir, name: &str, staged: &Dir) -> Result<Checked> {
     let mut progress = Progress::new(format!("{name}: from the stick"), entry.size, 0);
     let source = Source { shown: name, sha256: shelf::checksum(root, name)?, target: Some(staged), only: None };
     let checked = archive::read(Once::new(file), source, &mut progress)?;
-    if checked.manifest.is_none() {
+    if !checked.is_proven() {
         warn!("{name} has no manifest (the original system made it): it could not be checked");
     }
     for known in [&b"db"[..], b"docviewer", b"master"] {

@@ -201,10 +201,11 @@ fn item(kind: &'static str, name: String, look: Result<Look>, check: Option<&Che
     let checked = look.and_then(|look| check.map_or(Ok(()), |check| check().map(drop)).map(|()| look));
     let (look, state) = match checked {
         Ok(look) => {
-            let state = match (&look.header, check) {
-                (None, _) => State::Unproven,
-                (Some(_), Some(_)) => State::Sound,
-                (Some(_), None) => State::Unread,
+            let is_proven = look.header.as_ref().is_some_and(|header| header.seq.is_some());
+            let state = match (is_proven, check) {
+                (false, _) => State::Unproven,
+                (true, Some(_)) => State::Sound,
+                (true, None) => State::Unread,
             };
             (look, state)
         }

@@ -53,6 +53,14 @@ pub struct Checked {
     pub manifest_sha256: Option<[u8; 32]>,
 }
 
+impl Checked {
+    /// Whether the manifest was made with the snapshot. One that was made for a snapshot of the original system, when that was archived, has
+    /// no number, and does not say what its files were when they were taken.
+    pub fn is_proven(&self) -> bool {
+        self.manifest.as_ref().is_some_and(|header| header.seq.is_some())
+    }
+}
+
 /// Reads an archive to its end, proves what is in it and extracts what is wanted. Without an error each file of the
 /// manifest is there with its size, time and content, and nothing else is. With one, the files already in the target are
 /// sound each, but not all there are.
