@@ -118,6 +118,22 @@ fn it_gets_what_the_server_has_by_then() {
 }
 
 #[test]
+fn what_the_server_lost_meanwhile_is_kept_before_it_goes_from_the_stick_too() {
+    let (server, stick) = pulled();
+    assert!(common::lost::kept_texts(&server, "master/a.csv").is_empty(), "nothing was about to replace it");
+    server.master().remove("a.csv").file("sub/c.csv", "by hand", ago(20));
+    let expected = server.master().files();
+    server.run(&stick).done();
+    assert_same(&master_on(&stick), &expected);
+    assert_eq!(common::lost::kept_texts(&server, "master/a.csv"), ["a1"]);
+    assert_eq!(common::lost::kept_texts(&server, "master/sub/c.csv"), ["c1"]);
+    // What the run that was cut off was about to replace it had kept itself, and the rest nobody took away.
+    assert_eq!(common::lost::kept_texts(&server, "master/b.csv"), ["b1"]);
+    assert!(common::lost::kept_texts(&server, "master/many/3.csv").is_empty());
+    server.run(&stick).done().says("master: nothing to do");
+}
+
+#[test]
 fn it_may_be_pulled_again() {
     let (server, stick) = pulled();
     add_many(&server.master().sub("more"), MANY);

@@ -23,6 +23,7 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::progress::Progress;
 use crate::tree::copy;
 use crate::tree::manifest::{Listed, Writer};
+use crate::tree::pairs::Pairs;
 use crate::tree::replicate::New;
 use crate::tree::same::{Same, same};
 use crate::tree::stream::Stream;
@@ -287,6 +288,7 @@ impl Session<'_> {
     /// As [`Session::stick_side`].
     pub fn finish(&self, sides: &Sides<'_>, live: &Dir, assessed: &Assessment, order: writeback::Order) -> Result<()> {
         let rule = Rule { limits: self.stick.stick().limits(), checksum: self.asked.checksum };
+        self.keep_planned(sides, live, assessed)?;
         // What was edited is told by the lists as they are before this run adds its own.
         let edited = || Ok::<_, Error>(writeback::Edited { known: self.known(sides.dataset)?, rule });
         let edited = [edited()?, edited()?];
@@ -301,6 +303,43 @@ impl Session<'_> {
         let work = Writing::all(live, &assessed.found.to_stick, order, assessed.time);
         self.write_back(sides, Writing { edited: Some(edited), ..work })?;
         self.state.promote(sides.dataset)
+    }
+
+    /// Keeps in `undo/` what the run that was cut off left on the stick, or wrote there, and the server has replaced or deleted since. What that run was
+    /// about to replace it had kept itself.
+    fn keep_planned(&self, sides: &Sides<'_>, live: &Dir, assessed: &Assessment) -> Result<()> {
+        let rule = Rule { limits: self.stick.stick().limits(), checksum: self.asked.checksum };
+        let (mut known, mut base) = (self.known(sides.dataset)?, self.known(sides.dataset)?.base);
+        let compare = Compare::with(rule.limits, self.by_content(base.as_ref()), base.as_mut());
+        let mut kept: Option<Place> = None;
+        let mut progress = Progress::new(format!("{}: what the stick held", sides.dataset.name()), 0, 0);
+        let owned = publish::server_ownership(self.server.owner_of(sides.live)?);
+        let mut pairs = Pairs::new(Some(sides.stick), Some(live), meta::NAME)?;
+        while let Some(pair) = pairs.take()? {
+            let walk = pairs.walk();
+            let (Some(left), Some(dir)) = (pair.left, walk.left()) else { continue };
+            while known.before(Some(walk.path()))?.is_some() {}
+            let remembered = known.at(walk.path())?;
+            let stays = pair.right.map_or(Ok(false), |right| compare.same(walk, &left, &right))?;
+            if stays || !remembered.is_as_planned(&left, rule, || copy::hash(dir, walk.name()))? {
+                continue;
+            }
+            let place = match &mut kept {
+                Some(place) => place,
+                None => {
+                    kept.insert(self.place(sides.dataset, Side::Stick, &assessed.found.to_stick, &Lost::default())?)
+                }
+            };
+            let to = place.run().make(place.name(), owned.dir_mode)?.made_below(walk.path(), owned.dir_mode)?;
+            copy::copy((dir, walk.name()), (&to, walk.name()), owned, &mut progress)?;
+        }
+        let Some(mut place) = kept else { return Ok(()) };
+        // After an error or a cut before this the place counts for nothing, and the next run keeps the same files.
+        place.run().sync_all()?;
+        self.stick.check_read()?;
+        place.part.done = true;
+        place.part.told = true;
+        place.save()
     }
 
     /// Makes the stick's dataset equal to `source`; the list `next` says what it holds afterwards. What somebody renames or deletes in `source` meanwhile

@@ -152,6 +152,8 @@ impl Oracle {
         }
         let carried = &mut self.sticks[stick];
         carried.held[dataset].extend(contents(&sides.stick[1]).into_values());
+        // The server may have noted what it wrote there, or not yet.
+        self.written.remove(&(server, self.sticks[stick].uuid, dataset));
         self.blur(stick, dataset, server);
     }
 
@@ -201,7 +203,10 @@ impl Oracle {
         }
         let may = self.sticks[visit.stick].consented && winner == Winner::Stick;
         if forced || may {
-            self.demand("consent", new == offered, || format!("{place}: the stick did not win with consent"));
+            // What a run that was cut off left half-done is finished first, consent or not.
+            let finished = self.unfinished(visit.stick, dataset) && of_both(&new, &old, &offered);
+            let won = new == offered || finished;
+            self.demand("consent", won, || format!("{place}: the stick did not win with consent"));
             return;
         }
         match (offered.is_empty(), old.is_empty()) {
@@ -237,11 +242,19 @@ impl Oracle {
             let all: usize = base.values().map(String::len).sum();
             // More than half of the files or of the bytes gone is doubtful.
             let halved = gone.len() * 3 > base.len() || gone.iter().sum::<usize>() * 2 > all;
-            let sound = untouched && !seen.doubtful && !halved;
+            // A doubt is about a UUID: what another stick with the same one left unfinished counts for this one too.
+            let sound = untouched && !seen.doubtful && !halved && !self.has_twin(visit.stick);
             self.demand("arrives", !sound || new == offered, || {
                 format!("{place}: edited on the stick alone, it did not win")
             });
         }
+    }
+
+    /// There is, or was, another stick with the same UUID: a clone, or an image of this one.
+    fn has_twin(&self, stick: usize) -> bool {
+        let uuid = self.sticks[stick].uuid;
+        let twins = self.sticks.iter().filter(|other| other.uuid == uuid).count();
+        twins > 1 || self.images.values().any(|image| image.uuid == uuid)
     }
 
     /// An earlier run with that stick was cut off. The next one finishes it first, so that the stick brings the files that were

@@ -142,6 +142,15 @@ impl Remembered {
             && !differs_from_all(&[earlier.as_ref()], entry, rule, &mut hash)?)
     }
 
+    /// Whether a file of the stick is as a run that was cut off meant to leave it.
+    ///
+    /// # Errors
+    /// Of `hash`.
+    pub fn is_as_planned(&self, entry: &Entry, rule: Rule, hash: impl FnMut() -> Result<[u8; 32]>) -> Result<bool> {
+        let planned: Vec<Option<&Listed>> = self.pending.iter().skip(1).step_by(2).map(Option::as_ref).collect();
+        Ok(!differs_from_all(&planned, Some(entry), rule, hash)?)
+    }
+
     /// Whether the server wrote exactly this to the stick once.
     ///
     /// # Errors
