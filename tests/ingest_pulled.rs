@@ -134,6 +134,21 @@ fn what_the_server_lost_meanwhile_is_kept_before_it_goes_from_the_stick_too() {
 }
 
 #[test]
+fn what_is_kept_for_finishing_does_not_come_back_with_what_the_stick_brings_then() {
+    let (server, stick) = pulled();
+    server.master().remove("a.csv");
+    edit(&stick, |master| {
+        master.file("sub/c.csv", "pc", ago(10));
+    });
+    let run = server.run(&stick).done();
+    run.outcome("master", "stick wins");
+    assert_eq!(server.master().text("sub/c.csv"), "pc");
+    assert!(!server.master().has("a.csv"), "{run}");
+    assert_eq!(common::lost::kept_texts(&server, "master/a.csv"), ["a1"]);
+    assert_eq!(common::lost::kept_texts(&server, "master/sub/c.csv"), ["c1"]);
+}
+
+#[test]
 fn it_may_be_pulled_again() {
     let (server, stick) = pulled();
     add_many(&server.master().sub("more"), MANY);

@@ -339,7 +339,10 @@ impl Session<'_> {
         self.stick.check_read()?;
         place.part.done = true;
         place.part.told = true;
-        place.save()
+        place.save()?;
+        // What is decided next has a place of its own: a new dataset must not be built where this is kept.
+        self.undo_name.take();
+        Ok(())
     }
 
     /// Makes the stick's dataset equal to `source`; the list `next` says what it holds afterwards. What somebody renames or deletes in `source` meanwhile
