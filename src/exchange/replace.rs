@@ -339,22 +339,30 @@ impl Session<'_> {
         self.stick.check_read()?;
         place.part.done = true;
         place.part.told = true;
-        place.save()
+        place.save()?;
+        // What is decided next has a place of its own: a new dataset must not be built where this is kept.
+        self.undo_name.take();
+        Ok(())
     }
 
     /// Makes the stick's dataset equal to `source`; the list `next` says what it holds afterwards. What somebody renames or deletes in `source` meanwhile
-    /// may be in the list and not on the stick: then it is done once more.
+    /// may be in the list and not on the stick, or under no name on it at all: then it is done once more.
     ///
     /// # Errors
     /// As [`writeback::run`]; `Busy` if the source does not come to rest.
     pub fn write_back(&self, sides: &Sides<'_>, mut work: Writing<'_>) -> Result<()> {
         let name = sides.dataset.name();
-        for _ in 0..3 {
+        const TRIES: usize = 3;
+        for again in (0..TRIES).rev() {
             let edited = work.edited.take();
             // What was edited on the stick is listed as it was before.
             let was_edited = edited.is_some();
             self.write_once(sides, &work, edited)?;
-            if was_edited || self.is_as_listed(sides)? {
+            // Where somebody saves one file after the other, the stick is whole after the last try too, only a moment older.
+            if was_edited
+                || self.is_as_listed(sides.dataset, sides.stick)?
+                    && (again == 0 || self.is_as_listed(sides.dataset, work.source)?)
+            {
                 return Ok(());
             }
             info!("{name}: the server's files were edited meanwhile: the stick is written to once more");
@@ -365,12 +373,12 @@ impl Session<'_> {
         })
     }
 
-    /// Whether the stick holds just the files that the list `next` says.
-    fn is_as_listed(&self, sides: &Sides<'_>) -> Result<bool> {
+    /// Whether a side holds just the files that the list `next` says.
+    fn is_as_listed(&self, dataset: Dataset, side: &Dir) -> Result<bool> {
         let limits = self.stick.stick().limits();
-        let Some(mut list) = self.state.next(sides.dataset)? else { return Ok(false) };
+        let Some(mut list) = self.state.next(dataset)? else { return Ok(false) };
         let mut equal = true;
-        each_file(sides.stick, |walk, entry| {
+        each_file(side, |walk, entry| {
             let listed = list.take()?;
             let is_it = |listed: &Listed| {
                 listed.path == walk.path()

@@ -212,6 +212,15 @@ pub struct Running<'a> {
     limit: Duration,
 }
 
+impl Drop for Running<'_> {
+    /// A faked clock leaves these when the program is killed, and they stop the next one that gets its number.
+    fn drop(&mut self) {
+        for left in ["faketime_shm_", "sem.faketime_sem_"] {
+            let _ = fs::remove_file(format!("/dev/shm/{left}{}", self.child.id()));
+        }
+    }
+}
+
 impl Running<'_> {
     /// Waits until `what` holds. A run that ends before fails the test.
     pub fn until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {

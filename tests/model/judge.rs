@@ -277,6 +277,10 @@ impl Oracle {
             carried.held[dataset].extend(self.on_server[server][dataset].iter().cloned());
         }
         if !equal {
+            if winner == Winner::Nobody && matches!(carried.common[dataset], Common::None) {
+                // The manifest that the other dataset got does not tell of this one any more.
+                self.written.remove(&(server, carried.uuid, dataset));
+            }
             return;
         }
         let known = matches!(carried.common[dataset], Common::Known { server: with, .. } if with == server);

@@ -176,7 +176,11 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     // How far it is, by a bar and in words.
     shell.until("systemctl show -P StatusText 'usb-dist-export@*' | grep %", JOB)?;
     looked_at(shell, "working", &[])?;
-    shell.run("grep -A 1 '端末用の書き出し(sd.*作業中' /run/toolmaster-page/index.html | grep '<progress max=.* %'")?;
+    shell.until(
+        "systemctl start toolmaster-page.service && \
+         grep -A 1 '端末用の書き出し(sd.*作業中' /run/toolmaster-page/index.html | grep '<progress max=.* %'",
+        JOB,
+    )?;
     vm.hurry("slow")?;
     shell.until(crate::faults::QUIET, JOB)?;
     vm.pull("slow")?;
