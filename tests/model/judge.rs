@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::lost::{Contents, Lost, Sides, Winner};
 use crate::media::{View, contents};
-use crate::oracle::{Common, Oracle, Owed, lost_in, name, values};
+use crate::oracle::{Common, HalfWritten, Oracle, Owed, lost_in, name, values};
 use crate::steps::{Consent, DATASETS, Visit};
 use crate::visit::{Late, Seen};
 
@@ -49,6 +49,7 @@ impl Oracle {
         let mut stick_won = false;
         for dataset in 0..2 {
             let sides = Sides::new(seen, dataset);
+            let half_written = self.half_written(visit, dataset, &sides);
             // On a medium that was pulled in the middle of it the consent may be in two places at once.
             let unusable = run.code == Some(2) && run.job["error"].to_string().contains("can't be renamed");
             if !seen.stick[0].has_role || !sides.on_stick || unusable {
@@ -61,6 +62,7 @@ impl Oracle {
                 }
             } else if seen.killed || seen.torn {
                 self.cut_off(visit, seen, dataset, &sides);
+                self.sticks[stick].half_written[dataset] = half_written_now(server, &sides, half_written);
             } else {
                 // Over an empty server the stick needs no consent.
                 stick_won |= sides.winner() == Winner::Stick && !sides.server[0].is_empty();
@@ -105,6 +107,26 @@ impl Oracle {
         if let Some(fate) = self.fates.get_mut(content).filter(|fate| !fate.told) {
             (fate.told, fate.acknowledged) = (true, false);
         }
+    }
+
+    /// An earlier run was cut off while it wrote to the stick; tells whether that was so. What was alike on both sides by then, and what a person changed
+    /// or deleted on the server alone since then, does not come back.
+    fn half_written(&mut self, visit: &Visit, dataset: usize, sides: &Sides) -> bool {
+        let half = self.sticks[visit.stick].half_written[dataset].take();
+        let Some(half) = half.filter(|half| half.by == visit.server && !sides.late && !self.has_twin(visit.stick))
+        else {
+            return false;
+        };
+        let [old, new] = [contents(&sides.server[0]), contents(&sides.server[1])];
+        let offered = contents(&sides.stick[0]);
+        let back = half.alike.iter().filter(|(path, content)| {
+            offered.get(*path) == Some(content) && old.get(*path) != Some(content) && new.get(*path) != old.get(*path)
+        });
+        let back: Vec<_> = back.collect();
+        self.demand("comes-back", old.is_empty() || back.is_empty(), || {
+            format!("{}: {back:?} of a half-written stick; server {old:?}, then {new:?}", name(dataset))
+        });
+        true
     }
 
     /// A run that did not come to its end: the server has the one or the other.
@@ -315,6 +337,17 @@ impl Oracle {
             }
         }
     }
+}
+
+/// What is half-written after a run that was cut off: it changed the stick, or an earlier one did, and not the server.
+fn half_written_now(by: usize, sides: &Sides, before: bool) -> Option<HalfWritten> {
+    let [old, mut alike] = [contents(&sides.server[0]), contents(&sides.server[1])];
+    let [offered, left] = [contents(&sides.stick[0]), contents(&sides.stick[1])];
+    if old != alike || (offered == left && !before) {
+        return None;
+    }
+    alike.retain(|path, content| left.get(path) == Some(content));
+    Some(HalfWritten { by, alike })
 }
 
 /// Each file is that of the one or of the other side.

@@ -72,6 +72,16 @@ pub struct Carried {
     pub uuid: usize,
     /// A run that took a person's consent was cut off: the next one may follow it.
     pub consented: bool,
+    /// A run was cut off while it wrote to it.
+    pub half_written: [Option<HalfWritten>; 2],
+}
+
+/// A stick that a server was writing to when it was pulled. That server's next run finishes it first.
+#[derive(Clone, Debug)]
+pub struct HalfWritten {
+    pub by: usize,
+    /// What both had alike by then.
+    pub alike: BTreeMap<String, String>,
 }
 
 /// A content that is still to be told of.

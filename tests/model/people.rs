@@ -69,6 +69,7 @@ impl Oracle {
     /// A stick's manifest was spoilt.
     pub fn manifest_spoilt(&mut self, stick: usize) {
         self.sticks[stick].common = [Common::None, Common::None];
+        self.sticks[stick].half_written = [None, None];
     }
 
     /// An operator put an old state back and was shown what it replaces.

@@ -135,3 +135,20 @@ fn without_a_common_state_a_newer_file_excuses() {
     assert!(told(100), "the winner has a newer one");
     assert!(!told(1), "the winner has an older one");
 }
+
+#[test]
+fn what_was_deleted_after_a_run_was_cut_off_may_not_come_back() {
+    let after_a_cut = |new: View| {
+        let mut oracle = in_step_until_the_server_was_edited();
+        let server = view([("a.csv", "s2"), ("b.csv", "b1")]);
+        let sticks = [view([("a.csv", "a1"), ("b.csv", "b1")]), server.clone()];
+        let cut = seen([server.clone(), server.clone()], sticks, Value::Null, Default::default());
+        oracle.ingested(&VISIT, &Seen { torn: true, killed: true, ..cut });
+        let old = view([("a.csv", "s2")]);
+        oracle.edited(At::Server(0), 0, "server 0", &server, &old);
+        oracle.ingested(&VISIT, &seen([old, new.clone()], [server, new], json!({"lost": 0}), Default::default()));
+        oracle.broken.iter().any(|broken| broken.check == "comes-back")
+    };
+    assert!(!after_a_cut(view([("a.csv", "s2")])));
+    assert!(after_a_cut(view([("a.csv", "s2"), ("b.csv", "b1")])));
+}
