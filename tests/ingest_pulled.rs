@@ -27,9 +27,9 @@ const MANY: usize = 600;
 /// Runs an ingest that writes to the stick, and pulls the stick in the middle of it.
 fn pull(server: &Server, stick: &Stick) -> Stick {
     // Each file takes a while longer, so that a busy machine finds the run at its writing too; -D: what is stopped and killed is the run itself.
-    let slowly = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=utimensat", "-e"];
     let slow = "inject=utimensat:delay_enter=2000";
-    let mut run = server.run(stick).through(&[&slowly[..], &[slow]].concat()).start();
+    let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=utimensat", "-e", slow];
+    let mut run = server.run(stick).through(&strace).start();
     let place = stop_in_write_back(&mut run, stick);
     rustix::fs::syncfs(fs::File::open(&place).unwrap()).unwrap();
     let pulled = stick.copy();

@@ -352,8 +352,7 @@ impl Session<'_> {
     /// As [`writeback::run`]; `Busy` if the source does not come to rest.
     pub fn write_back(&self, sides: &Sides<'_>, mut work: Writing<'_>) -> Result<()> {
         let name = sides.dataset.name();
-        const TRIES: usize = 3;
-        for again in (0..TRIES).rev() {
+        for last in [false, false, true] {
             let edited = work.edited.take();
             // What was edited on the stick is listed as it was before.
             let was_edited = edited.is_some();
@@ -361,7 +360,7 @@ impl Session<'_> {
             // Where somebody saves one file after the other, the stick is whole after the last try too, only a moment older.
             if was_edited
                 || self.is_as_listed(sides.dataset, sides.stick)?
-                    && (again == 0 || self.is_as_listed(sides.dataset, work.source)?)
+                    && (last || self.is_as_listed(sides.dataset, work.source)?)
             {
                 return Ok(());
             }
