@@ -433,6 +433,35 @@ fn a_recovery_can_be_ended_without_the_database() {
     );
 }
 
+/// What only a superuser may make is not made by a dump's words: red until somebody has seen to it.
+#[test]
+fn what_is_left_out_of_the_database_stays_red_until_it_is_accepted() {
+    let old = backed_up();
+    old.database.psql("CREATE PUBLICATION everything FOR ALL TABLES");
+    old.snapshot();
+    done(old.backup(), "backup export completed");
+    consent(&old.stick);
+    let red = "サーバー交換で、データベースの次のものは戻っていません: publication everything";
+    let is_red = |site: &Site| site.call(&["status"]).finish().stdout.contains(red);
+
+    // A run that finds the database loaded by one that was killed before it could note it notes it too.
+    let cut = (1..40).map(|number| (fresh(), old.stick.copy(), number)).find(|(new, stick, number)| {
+        let killed = killed_at(new, stick, "renameat", *number);
+        let tables = new.database.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'");
+        killed && tables.trim() != "0" && !new.server.tree().has(".toolmaster/left-out")
+    });
+    let (new, stick, _) = cut.expect("a moment between the two");
+    let accept = || new.call(&["recover", "--accept"]);
+    accept().fails(3);
+    recovers(&new, &stick);
+    assert!(is_red(&new));
+    new.call(&["recover", "--accept", "--no-database"]).fails(64);
+    assert!(is_red(&new));
+    accept().finish().ended(0);
+    assert!(!is_red(&new));
+    accept().fails(3);
+}
+
 /// The boot partition of the new disk, which any PC writes: the stick is as it was.
 #[test]
 fn consent_is_a_file_on_the_boot_partition_too() {

@@ -21,6 +21,9 @@ pub struct Args {
     /// end a recovery whose dump can't be loaded without the database
     #[argh(switch)]
     no_database: bool,
+    /// what was left out of the database is made anew, or not needed: status is red for it no more
+    #[argh(switch)]
+    accept: bool,
 }
 
 /// Carries it out.
@@ -28,6 +31,14 @@ pub struct Args {
 /// # Errors
 /// SPEC 3; then it can be run again.
 pub fn run(args: &Args, env: &Env) -> Result<()> {
+    if args.accept {
+        if args.device.is_some() || args.no_database {
+            return Err(Error::Usage("--accept goes with nothing else".to_owned()));
+        }
+        recovery::accept_left_out(env)?;
+        info!("what was left out of the database is accepted");
+        return Ok(());
+    }
     let mut report = Report::new("recover-apply");
     let result = match &args.device {
         Some(_) if args.no_database => {

@@ -24,7 +24,7 @@ mod settings;
 mod stage;
 mod stick;
 
-pub use apply::apply;
+pub use apply::{accept_left_out, apply};
 pub use held::{check as refuse_held, holds_anything};
 pub use stage::is_id;
 pub use stick::{Visit, by_hand, visit};

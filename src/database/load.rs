@@ -128,13 +128,25 @@ fn beside(uri: &PgUri, source: &Source, kind: Kind, and_then: impl FnOnce(Aside)
         }
     };
     and_then(aside)?;
-    counts.left_out = source.counts.as_ref().map(|counts| counts.left_out.clone()).unwrap_or_default();
-    let more: Vec<String> = survey.left_out.into_iter().filter(|name| !counts.left_out.contains(name)).collect();
-    counts.left_out.extend(more);
+    counts.left_out = named(source, survey);
     if !counts.left_out.is_empty() {
         warn!("left out, since only a superuser may make it: {}; make it anew by hand", shown(&counts.left_out));
     }
     Ok(counts)
+}
+
+/// What a load leaves out, since only a superuser may make it: what the database said when it was dumped, and what the dump names.
+///
+/// # Errors
+/// `Refused` if the dump is not whole, `Unreadable`, `Interrupted`.
+pub fn left_out(source: &Source) -> Result<Vec<String>> {
+    Ok(named(source, survey(&source.dir)?))
+}
+
+fn named(source: &Source, survey: Survey) -> Vec<String> {
+    let mut names = source.counts.as_ref().map(|counts| counts.left_out.clone()).unwrap_or_default();
+    names.extend(survey.left_out.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
+    names
 }
 
 /// What the dump holds; it must be whole.

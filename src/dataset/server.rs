@@ -14,6 +14,7 @@ use crate::os::dir::{Dir, Entry, Kind};
 use crate::os::lock::Lock;
 use crate::os::random;
 use crate::settings::{STATE_DIR, STATE_LOCK, Settings};
+use crate::text::Shown;
 
 const STATE: &[u8] = STATE_DIR.as_bytes();
 const UNDO: &[u8] = b"undo";
@@ -25,6 +26,10 @@ const RESTORED: &[u8] = b"restored-from";
 const MAX_RESTORED: usize = 4096;
 /// The number of the last snapshot: kept apart from the snapshots, so that none is used again once they are removed.
 const SNAPSHOTS: &str = "snapshot-number";
+/// What of its database a recovery could not bring back, a line each.
+const LEFT_OUT: &[u8] = b"left-out";
+/// No list of that is longer, bytes.
+const MAX_LEFT_OUT: u64 = 1 << 20;
 /// The number of the last export.
 const EXPORTS: &str = "exports";
 /// No clock of ours shows a later time (the year 2200): what says so is in other units.
@@ -244,6 +249,34 @@ impl Server {
     /// `Io`, `Busy`.
     pub fn accept_empty(&self, part: &str, number: u64) -> Result<()> {
         self.write_state(&format!("empty-{part}"), i64::try_from(number).unwrap_or(i64::MAX))
+    }
+
+    /// Notes what of its database a recovery could not bring back, until an operator has seen to it; none ends that. Durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`.
+    pub fn note_left_out(&self, names: &[String]) -> Result<()> {
+        let Some(state) = self.state.as_ref().filter(|_| !self.dry_run) else { return Ok(()) };
+        let _lock = Lock::file(state, STATE_LOCK)?;
+        if names.is_empty() {
+            state.remove(LEFT_OUT)?;
+            return state.sync();
+        }
+        let text: String = names.iter().map(|name| format!("{}\n", Shown(name.as_bytes()))).collect();
+        atomic::write(state, LEFT_OUT, text.as_bytes(), 0o600)
+    }
+
+    /// What of its database a recovery could not bring back, as [`Server::note_left_out`] noted it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn left_out(&self) -> Result<Vec<String>> {
+        let Some(state) = &self.state else { return Ok(Vec::new()) };
+        let Some((file, _)) = state.read_if_there(LEFT_OUT)? else { return Ok(Vec::new()) };
+        let text = std::io::read_to_string(std::io::Read::take(file, MAX_LEFT_OUT));
+        let text = text.map_err(|source| Error::Unreadable { path: state.shown(LEFT_OUT), source })?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// Marks the machine as a server that is complete. False if it is marked already.

@@ -49,6 +49,22 @@ pub fn apply(env: &Env, no_database: bool) -> Result<Record> {
     done.map(|()| record)
 }
 
+/// An operator has made anew what was left out of the database, or does without it.
+///
+/// # Errors
+/// `NoSource` if nothing was left out; `Io`, `Busy`.
+pub fn accept_left_out(env: &Env) -> Result<()> {
+    let server = Server::open(&env.settings, false)?;
+    let _lock = super::lock(&server)?;
+    if server.left_out()?.is_empty() {
+        return Err(Error::NoSource {
+            why: "no recovery has left anything out of the database".to_owned(),
+            next: "nothing is to be done",
+        });
+    }
+    server.note_left_out(&[])
+}
+
 fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record, no_database: bool) -> Result<()> {
     let staged = place.staged()?;
     if record.phase == Phase::Staged {
@@ -80,7 +96,7 @@ fn put_in_place(env: &Env, server: &Server, place: &Place, record: &mut Record, 
         warn!("the database stays as it is: the recovery ends without it, as you asked");
         Ok(())
     } else {
-        load_database(env, &staged, record)
+        load_database(env, server, &staged, record)
     };
     for (what, done) in [("the settings", settings), ("the database", database)] {
         done.map_err(|error| missing(what, error))?;
@@ -130,7 +146,7 @@ fn is_empty(uri: &PgUri) -> Result<bool> {
 }
 
 /// Loads the dump, whole or not at all. A run that was cut off after that finds it there.
-fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
+fn load_database(env: &Env, server: &Server, staged: &Dir, record: &mut Record) -> Result<()> {
     let Some(source) = load::Source::of(staged, MANIFEST)? else {
         warn!("the archive holds no db/pg_dump.sql: the database stays as it is");
         return Ok(());
@@ -141,10 +157,12 @@ fn load_database(env: &Env, staged: &Dir, record: &mut Record) -> Result<()> {
             return Err(holds(&format!("the database {} is not empty", uri.database())));
         }
         info!("database {}: a run that was cut off had loaded it", uri.database());
+        server.note_left_out(&load::left_out(&source)?)?;
         record.tables = u64::try_from(counts::count(&uri)?.tables()).unwrap_or_default();
         return Ok(());
     }
     let found = load::load(&uri, &source)?;
+    server.note_left_out(&found.left_out)?;
     record.tables = u64::try_from(found.tables()).unwrap_or_default();
     info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, found.rows());
     Ok(())

@@ -9,6 +9,7 @@ use super::runs::{Run, Runs};
 use super::{Line, Verdict};
 use crate::clock::{Clock, DAY, parse_rfc3339};
 use crate::database::client::Client;
+use crate::database::dump::shown;
 use crate::database::own;
 use crate::dataset::Dataset;
 use crate::dataset::server::Server;
@@ -67,7 +68,7 @@ const CHECKS: [(&str, &str, Check); 14] = [
     ("mirror", "ミラー比較", mirror),
     ("disk", "ディスクの空き", disk),
     ("wear", "SSD の消耗", |facts| Ok(wear(facts))),
-    ("database", "データベース", database),
+    ("database", "データベース", |facts| facts.on_server(|server| database(facts, server))),
     ("timers", "タイマー", timers),
     ("units", "失敗した作業", failed_units),
     ("clock", "時計", |facts| facts.on_server(|server| clock(facts, server))),
@@ -322,10 +323,15 @@ fn wear(facts: &Facts<'_>) -> Found {
     }
 }
 
-fn database(facts: &Facts<'_>) -> Result<Found> {
+fn database(facts: &Facts<'_>, server: &Server) -> Result<Found> {
     let uri = own::database(&facts.env.settings, None)?;
     let client = Client::psql(&uri)?;
+    let left_out = server.left_out()?;
     Ok(match client.ask_within("SELECT 1", ANSWER) {
+        Ok(_) if !left_out.is_empty() => bad(
+            format!("サーバー交換で、データベースの次のものは戻っていません: {}", shown(&left_out)),
+            "手で作り直し(RUNBOOK 2.6)、sudo toolmaster recover --accept",
+        ),
         Ok(_) => good(format!("{uri} が答えます")),
         Err(error) => {
             let (_, why, _) = unknown(&error);
