@@ -74,6 +74,7 @@ fn holds_the_data_the_dump_and_a_manifest_of_all() {
     let listed: Vec<_> =
         manifest["files"].as_array().unwrap().iter().filter_map(|file| file["path"].as_str()).collect();
     let data = [
+        "db/globals.sql",
         "db/pg_dump.sql",
         "docviewer/meta.json",
         "docviewer/plan.pdf",

@@ -333,7 +333,18 @@ fn a_failing_systemctl_is_told_and_the_others_are_started_all_the_same() {
 fn a_whole_disks_partition_is_what_starts() {
     let (server, systemctl) = (Server::new(), Systemctl::new("exit 0"));
     let stick = Stick::bare(32);
-    let made = server.call(&["stick", "init", "--not-usb", "--yes", "--role", "BACKUP", "--device", stick.device()]);
+    let made = server.call(&[
+        "stick",
+        "init",
+        "--not-usb",
+        "--yes",
+        "--role",
+        "BACKUP",
+        "--fs",
+        "ext4",
+        "--device",
+        stick.device(),
+    ]);
     done(made.var("USB_BACKUP_LABEL", "PART-B"));
     done(systemctl.rescan(&server, "PART"));
     let name = stick.partition(1);
