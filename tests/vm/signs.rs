@@ -170,7 +170,8 @@ fn verdicts(lab: &mut Lab) -> Outcome<()> {
     plugged(lab, &INGEST, &ingested, |_| Ok(()))?;
     lost(lab)?;
     let (vm, shell) = lab.machine()?;
-    shell.run("head -c 8M /dev/urandom >/srv/rpi-server/master/large.bin")?;
+    // At work for minutes, unless it is hurried: on a busy machine a page takes half a minute.
+    shell.run("yes 工具 | head -c 40M >/srv/rpi-server/master/large.bin")?;
     vm.plug_slow("slow", &slow, SLOW)?;
     crate::sticks::written(shell)?;
     // How far it is, by a bar and in words.
