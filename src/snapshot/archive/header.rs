@@ -1,26 +1,15 @@
-//! *Pure.* Headers of tar entries (IEEE 1003.1-2017, *pax*, "ustar Interchange Format" and "pax Extended Header").
-//!
-//! The crate `tar` is not used: its reader of extended headers splits values at line feeds, which names may contain, and
-//! takes as much memory for a long name as the archive claims; what is left of it is this file.
+//! *Pure.* Headers of tar entries (IEEE 1003.1-2017, *pax*, "ustar Interchange Format" and "pax Extended Header"). The blocks are the
+//! crate `tar`'s. Extended headers are ours: its reader splits values at line feeds, which names may contain.
+
+use tar::{EntryType, Header};
 
 use crate::text::{hex, unhex_exactly};
 
 /// Bytes of a block: a header, or the unit that contents are filled up to.
 pub(super) const BLOCK: usize = 512;
 
-// Offset and length of the fields of a ustar header.
-const NAME: (usize, usize) = (0, 100);
-const MODE: (usize, usize) = (100, 8);
-const UID: (usize, usize) = (108, 8);
-const GID: (usize, usize) = (116, 8);
-const SIZE: (usize, usize) = (124, 12);
-const MTIME: (usize, usize) = (136, 12);
-const CHECKSUM: (usize, usize) = (148, 8);
-const TYPE: usize = 156;
-/// `ustar`, a zero byte and the version `00`; GNU's old form has two spaces and a zero byte instead.
-const MAGIC: (usize, usize) = (257, 8);
-const PREFIX: (usize, usize) = (345, 155);
-
+/// Bytes of a name in a block.
+const NAME: usize = 100;
 /// Largest number in a field of twelve: eleven octal digits.
 const MAX_OCTAL: u64 = 0o777_7777_7777;
 const COMMENT: &str = "toolmaster sha256=";
@@ -72,7 +61,7 @@ impl Plain<'_> {
         let mut records = Vec::new();
         // A ustar name has no character set: what is UTF-8 says so by a record, what is not fits there as it is.
         let text = std::str::from_utf8(path).is_ok();
-        if path.len() > NAME.1 || (text && !path.is_ascii()) {
+        if path.len() > NAME || (text && !path.is_ascii()) {
             if !text {
                 record(&mut records, "hdrcharset", b"BINARY");
             }
@@ -110,37 +99,20 @@ fn decimal(nanoseconds: i64) -> String {
 }
 
 fn block(path: &[u8], kind: u8, size: u64, mode: u32, seconds: u64) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    let octal = |value: u64, field: (usize, usize)| format!("{value:0width$o}\0", width = field.1 - 1);
-    let mut set = |field: (usize, usize), value: &[u8]| {
-        for (to, from) in block.iter_mut().skip(field.0).take(field.1).zip(value) {
-            *to = *from;
-        }
-    };
-    set(NAME, path);
-    set(MODE, octal(u64::from(mode), MODE).as_bytes());
-    set(UID, octal(0, UID).as_bytes());
-    set(GID, octal(0, GID).as_bytes());
-    if size <= MAX_OCTAL {
-        set(SIZE, octal(size, SIZE).as_bytes());
-    } else {
-        // Beyond 8 GiB the extended header counts; readers without it know GNU's form, the high bit and a binary number.
-        set(SIZE, &[&[0x80, 0, 0, 0], &size.to_be_bytes()[..]].concat());
-    }
-    set(MTIME, octal(seconds, MTIME).as_bytes());
-    set((TYPE, 1), &[kind]);
-    set(MAGIC, b"ustar\x0000");
-    let sum = format!("{:06o}\0 ", checksum(&block));
-    for (to, from) in block.iter_mut().skip(CHECKSUM.0).zip(sum.as_bytes()) {
+    let mut header = Header::new_ustar();
+    // Of a longer one this is the beginning, and the extended header has the whole.
+    for (to, from) in header.as_old_mut().name.iter_mut().zip(path) {
         *to = *from;
     }
-    block
-}
-
-/// The sum of all bytes, those of the checksum taken as spaces.
-fn checksum(block: &[u8; BLOCK]) -> u64 {
-    let field = CHECKSUM.0..CHECKSUM.0 + CHECKSUM.1;
-    block.iter().enumerate().map(|(at, byte)| if field.contains(&at) { 32 } else { u64::from(*byte) }).sum()
+    header.set_entry_type(EntryType::new(kind));
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    // Beyond 8 GiB the extended header counts; readers without it know GNU's form, which this is then.
+    header.set_size(size);
+    header.set_mtime(seconds);
+    header.set_cksum();
+    *header.as_bytes()
 }
 
 /// A header as read.
@@ -155,40 +127,21 @@ pub(super) struct Raw {
 
 /// Reads a header; `None` if it is none, or its checksum is wrong.
 pub(super) fn decode(block: &[u8; BLOCK]) -> Option<Raw> {
-    let field = |field: (usize, usize)| block.get(field.0..field.0 + field.1).unwrap_or_default();
-    if number(field(CHECKSUM))? != checksum(block) {
+    let mut header = Header::new_old();
+    header.as_mut_bytes().copy_from_slice(block);
+    let mut summed = header.clone();
+    summed.set_cksum();
+    if header.cksum().ok()? != summed.cksum().ok()? {
         return None;
     }
-    let mut path = until_zero(field(NAME)).to_vec();
-    let prefix = until_zero(field(PREFIX));
-    if field(MAGIC).starts_with(b"ustar\0") && !prefix.is_empty() {
-        path = [prefix, b"/", &path].concat();
-    }
-    let seconds = match field(MTIME) {
-        // GNU's binary form of a time before 1970.
-        [0xff, 0xff, 0xff, 0xff, low @ ..] => low.try_into().map_or(0, i64::from_be_bytes),
-        other => i64::try_from(number(other).unwrap_or(0)).unwrap_or(i64::MAX),
-    };
     Some(Raw {
-        path,
-        kind: *block.get(TYPE)?,
-        size: number(field(SIZE))?,
-        mode: number(field(MODE))? as u32 & 0o7777,
-        mtime: seconds.saturating_mul(1_000_000_000),
+        path: header.path_bytes().into_owned(),
+        kind: header.entry_type().as_byte(),
+        size: header.entry_size().ok()?,
+        mode: header.mode().ok()? & 0o7777,
+        // A time before 1970 is GNU's binary form of it.
+        mtime: header.mtime().unwrap_or(0).cast_signed().saturating_mul(1_000_000_000),
     })
-}
-
-fn until_zero(field: &[u8]) -> &[u8] {
-    field.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// Octal digits between spaces, or GNU's binary form.
-fn number(field: &[u8]) -> Option<u64> {
-    if let Some((0x80, rest)) = field.split_first() {
-        return rest.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)));
-    }
-    let text = std::str::from_utf8(until_zero(field)).ok()?.trim_matches(' ');
-    if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok().filter(|_| !text.starts_with('+')) }
 }
 
 /// What extended headers say of the entry that follows them.
@@ -309,8 +262,5 @@ mod tests {
         {
             assert_eq!(Extended::default().take(records.as_bytes()).is_some(), records.is_empty(), "{records:?}");
         }
-        assert_eq!(number(b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"), Some(u64::MAX));
-        assert_eq!(number(b"\x80\0\0\x01\xff\xff\xff\xff\xff\xff\xff\xff"), None);
-        assert_eq!(number(b" 17 \0"), Some(15));
     }
 }
