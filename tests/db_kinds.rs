@@ -277,6 +277,22 @@ fn what_only_a_superuser_may_make_is_left_out_and_named() {
     site.database.psql("DROP EVENT TRIGGER guard; DROP SUBSCRIPTION sub");
 }
 
+/// What has tables of its own that belong to the dump (`pg_extension_config_dump`).
+#[test]
+#[ignore = "needs large packages: scripts/test --full"]
+fn postgis_and_pg_partman() {
+    comes_back_equal(
+        "CREATE EXTENSION postgis; CREATE SCHEMA partman; CREATE EXTENSION pg_partman SCHEMA partman;\n\
+        INSERT INTO spatial_ref_sys VALUES (990001, 'factory', 1, 'LOCAL_CS[\"hall 1\"]', '+proj=longlat');\n\
+        CREATE TABLE place (id int PRIMARY KEY, at geometry(Point, 990001)); CREATE INDEX ON place USING gist (at);\n\
+        INSERT INTO place SELECT i, ST_SetSRID(ST_MakePoint(i, i * 2), 990001) FROM generate_series(1, 1000) i;\n\
+        CREATE VIEW near AS SELECT id FROM place WHERE ST_DWithin(at, ST_SetSRID(ST_MakePoint(1, 2), 990001), 9);\n\
+        CREATE TABLE visit (day timestamptz NOT NULL, what text) PARTITION BY RANGE (day);\n\
+        SELECT partman.create_parent('public.visit', 'day', 'native', 'daily');\n\
+        INSERT INTO visit SELECT now() - i * interval '1 hour', 'visit ' || i FROM generate_series(1, 48) i;",
+    );
+}
+
 #[test]
 #[ignore = "takes minutes: scripts/test --full"]
 fn five_thousand_partitions() {

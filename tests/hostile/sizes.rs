@@ -88,7 +88,7 @@ fn an_archive_of_a_terabyte_and_one_that_unpacks_to_two_gigabytes() {
         let script = "head -c 2G /dev/zero | zstd -q -19 --long=28 >\"$1\"";
         tool("sh", &["-euc", script, "sh", to.to_str().unwrap()]);
     });
-    outside.watch("restore: 2 GB of zeros that want 256 MiB of memory", check(), 2, "window_size is too big");
+    outside.watch("restore: 2 GB of zeros that want 256 MiB of memory", check(), 2, "it asks for a window of 256 MiB");
     stick.edit(|root| {
         let to = root.remove(archive).path(archive);
         tool("sh", &["-euc", "head -c 2G /dev/zero | zstd -q >\"$1\"", "sh", to.to_str().unwrap()]);
