@@ -138,7 +138,8 @@ pub(super) fn decode(block: &[u8; BLOCK]) -> Option<Raw> {
         path: header.path_bytes().into_owned(),
         kind: header.entry_type().as_byte(),
         size: header.entry_size().ok()?,
-        mode: header.mode().ok()? & 0o7777,
+        // What has no content, such as GNU's label of an archive, leaves it blank.
+        mode: header.mode().unwrap_or(0) & 0o7777,
         // A time before 1970 is GNU's binary form of it.
         mtime: header.mtime().unwrap_or(0).cast_signed().saturating_mul(1_000_000_000),
     })
