@@ -21,6 +21,8 @@ const BALLAST: usize = 18 << 20;
 /// Where ext4's superblock, 1024 bytes in, names the first inode that is deleted and not yet freed
 /// (<https://docs.kernel.org/filesystems/ext4/super.html>).
 const LAST_ORPHAN: usize = 1024 + 0xe8;
+/// On a stick.
+const MANIFEST: &str = ".toolmaster/manifest.json";
 /// The files that the server has more than the stick.
 const MANY: usize = 600;
 
@@ -200,4 +202,43 @@ fn another_stick_in_between_is_not_disturbed() {
     server.run(&stick).done();
     assert_same(&server.master().files(), &expected);
     assert_same(&master_on(&stick), &expected);
+}
+
+/// Once the server has noted what the stick holds, what is missing there was deleted by a person.
+#[test]
+fn what_is_deleted_on_a_stick_that_was_written_whole_is_deleted_on_the_server_too() {
+    let noted = |server: &Server| {
+        let sticks = fs::read_dir(server.path(".toolmaster/sticks")).unwrap();
+        sticks.flatten().any(|stick| stick.path().join("master.common").exists())
+    };
+    let [mut whole, mut half] = [0, 0];
+    for number in 1.. {
+        let (server, stick) = in_step();
+        server.master().file("b.csv", "server", ago(60)).file("n1.csv", "new", ago(60)).meta(ago(60));
+        let inject = format!("inject=fsync,renameat,syncfs:signal=SIGKILL:when={number}");
+        let strace = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", "trace=fsync,renameat,syncfs", "-e", &inject];
+        let run = server.run(&stick).through(&strace).start().wait();
+        if run.code.is_some() {
+            break;
+        }
+        if let Some(place) = stick.mountpoint() {
+            rustix::mount::unmount(&place, UnmountFlags::DETACH).unwrap();
+        }
+        let written = stick.read(|root| root.sub("master").has("n1.csv") && root.text(MANIFEST).contains("incomplete"));
+        if !written {
+            continue;
+        }
+        stick.edit(|root| {
+            root.sub("master").file("a.csv", "edited on the PC", ago(30)).remove("n1.csv");
+        });
+        let common = noted(&server);
+        let run = server.run(&stick).done();
+        run.outcome("master", "stick wins").never_says("both sides");
+        assert_eq!(server.master().text("a.csv"), "edited on the PC", "{number}: {run}");
+        // Before that nobody can tell: a file that is missing comes back, and costs nobody his work.
+        assert_eq!(server.master().has("n1.csv"), !common, "{number}: {run}");
+        assert_same(&master_on(&stick), &server.master().files());
+        if common { whole += 1 } else { half += 1 }
+    }
+    assert!(whole > 0 && half > 0, "{whole} {half}");
 }

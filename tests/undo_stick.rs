@@ -279,3 +279,26 @@ fn a_power_cut_after_success_loses_nothing() {
     rebooted.run(&copy).done().outcome("master", "stick wins");
     assert_eq!(rebooted.master().text("a.csv"), "a1");
 }
+
+/// What it says that stays is an edit like any other, also for the run after one that was cut off.
+#[test]
+fn an_edit_that_stays_under_an_undo_that_is_cut_off_arrives_at_the_server() {
+    for step in 1.. {
+        let (server, stick) = brought_up_to_date();
+        stick.edit(|root| {
+            root.sub("master").file("added.csv", "a person's", ago(60)).file("sub/new.csv", "theirs too", ago(60));
+        });
+        let when = latest(&server);
+        let put = ["put", &when, "--device", stick.device(), "--force"];
+        let killed = killed_at(&server, "renameat,fsync,syncfs,unlinkat", step, &put);
+        let run = server.run(&stick).done();
+        for found in [server.master().files(), on(&stick)] {
+            let both = [found.get("added.csv"), found.get("sub/new.csv")].map(|text| text.map(String::as_str));
+            assert_eq!(both, [Some("a person's"), Some("theirs too")], "killed at {step}: {run}");
+        }
+        if !killed {
+            assert!(step > 12, "{step}");
+            return;
+        }
+    }
+}

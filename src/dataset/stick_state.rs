@@ -10,7 +10,7 @@
 //! | `last.json` | the last complete one, whole | with it | never |
 //! | `<dataset>.next` | a list under way; counts for nothing | while a run builds | with the next one |
 //! | `<dataset>.common` | what both sides hold since a run, and the stick's manifest does not say yet | after an exchange, a write-back, or equality | when sealed |
-//! | `<dataset>.pending-N-before`, `-planned` | intent: what the stick held, what it is to hold | before the stick is changed | when sealed |
+//! | `<dataset>.pending-N-before`, `-planned` | intent: what the stick held, what it is to hold | before the stick is changed | once `.common` says it |
 //! | `base.json` | the common state from which that began | before the mark | when sealed |
 //! | `mark` | SHA-256 of the manifest that says `incomplete`, the run, and those that it went on with | before the mark gets its name on the stick | when sealed |
 //! | `<dataset>.put` | what an undo put on the stick, to be told from edits | after it | when an ingest comes |
@@ -211,9 +211,12 @@ impl StickState {
         }
         known.base = self.sealed(dataset, stick)?;
         if common.as_ref().is_some_and(|common| self.still_holds(dataset, common)) {
-            // The stick is as before that run, or as after it: each of its files tells.
-            known.earlier = known.base.take();
-            known.base = common;
+            let before = std::mem::replace(&mut known.base, common);
+            // A stick that the run did not mark is as before that run, or as after it: each of its files tells. One with the mark held
+            // all of it durably when that was noted.
+            if !self.was_cut_off() {
+                known.earlier = before;
+            }
         }
         Ok(known)
     }
@@ -430,6 +433,10 @@ impl StickState {
         dir.rename(next.as_bytes(), dir, &common_name(dataset))?;
         dir.remove(&put_name(dataset))?;
         dir.sync()?;
+        // From now on a file that the stick lacks was deleted there: it held all of this durably.
+        for name in pending_names(dir, dataset)? {
+            dir.remove(&name)?;
+        }
         // In step by now: a later visit is decided upon anew.
         self.consent_used(dataset)
     }

@@ -252,7 +252,7 @@ fn replace(session: &Session<'_>, from: &Place, now: &Dir, seen: &Seen) -> Resul
     let lost = if seen.edited { seen.found.lost.clone() } else { Lost::default() };
     // A crash in here leaves an unfinished place, which the next run removes.
     let mut place = session.place(dataset, Side::Stick, &seen.found.change, &lost)?;
-    if let Err(error) = keep(session, from, &mut place, (now, kept), seen.time) {
+    if let Err(error) = keep(session, from, &mut place, now, seen) {
         place.discard(&session.server.undo()?)?;
         return Err(error);
     }
@@ -276,11 +276,31 @@ struct KeepForPut<'a, 'b> {
     before: &'a mut Writer<File>,
     planned: &'a mut Writer<File>,
     place: &'a Dir,
+    /// What tells edits of the stick, where there are any.
+    known: Option<Known>,
+    rule: Rule,
+    /// The file that was chosen last is such an edit, and stays.
+    stays: bool,
+}
+
+impl KeepForPut<'_, '_> {
+    /// Whether somebody edited a file of the stick.
+    fn is_edited(&mut self, walk: &Walk, left: &Entry) -> Result<bool> {
+        let (Some(known), Some(dir)) = (&mut self.known, walk.left()) else { return Ok(false) };
+        while known.before(Some(walk.path()))?.is_some() {}
+        let remembered = known.at(walk.path())?;
+        remembered.changed_on_stick(known, Some(left), self.rule, || copy::hash(dir, walk.name()))
+    }
 }
 
 impl Policy for KeepForPut<'_, '_> {
     fn choose(&mut self, walk: &Walk, pair: Pair) -> Result<Take> {
         let judged = self.overlay.judge(walk.path(), pair.mirrored())?;
+        // An edit that stays stays one, also if this is cut off: it is in neither list of what we did.
+        self.stays = judged.fate == Fate::Stay && pair.left.map_or(Ok(false), |left| self.is_edited(walk, &left))?;
+        if self.stays {
+            return Ok(Take::Nothing);
+        }
         let after = match judged.fate {
             Fate::Restore => pair.right,
             Fate::Stay => pair.left,
@@ -294,7 +314,7 @@ impl Policy for KeepForPut<'_, '_> {
     }
 
     fn placed(&mut self, walk: &Walk, pair: Pair, _: Take, copied: Option<Copied>) -> Result<()> {
-        let Some(left) = pair.left else { return Ok(()) };
+        let Some(left) = pair.left.filter(|_| !self.stays) else { return Ok(()) };
         let sha256 = copied.map(|copied| copied.sha256);
         push(self.before, &Listed::of(walk.path(), &left, sha256), self.place)?;
         copied.map_or(Ok(()), |copied| self.lists.keep(walk.path(), copied))
@@ -305,14 +325,9 @@ impl Policy for KeepForPut<'_, '_> {
     }
 }
 
-fn keep(
-    session: &Session<'_>,
-    from: &Place,
-    place: &mut Place,
-    (now, kept): (&Dir, Option<&Dir>),
-    time: i64,
-) -> Result<()> {
-    let (dataset, state) = (from.dataset(), session.state);
+fn keep(session: &Session<'_>, from: &Place, place: &mut Place, now: &Dir, seen: &Seen) -> Result<()> {
+    let (dataset, state, time) = (from.dataset(), session.state, seen.time);
+    let stick = session.stick.stick();
     let live = session.server.dataset(dataset)?;
     let owned = publish::server_ownership(session.server.owner_of(live.as_ref())?);
     let to = place.run().make(place.name(), owned.dir_mode)?;
@@ -321,11 +336,19 @@ fn keep(
     let mut planned = state.start(dataset, "planned", time)?;
     let mut lists = Lists::start(place)?;
     let mut progress = Progress::new(format!("{}: what the stick held", dataset.name()), 0, 0);
-    let overlay = Overlay::of(from, session.stick.stick().limits())?;
-    let mut policy =
-        KeepForPut { overlay, lists: &mut lists, before: &mut before, planned: &mut planned, place: place.run() };
+    let known = seen.edited.then(|| state.known_and_put(dataset, &on_stick(stick)?)).transpose()?;
+    let mut policy = KeepForPut {
+        overlay: Overlay::of(from, stick.limits())?,
+        lists: &mut lists,
+        before: &mut before,
+        planned: &mut planned,
+        place: place.run(),
+        known,
+        rule: Rule { limits: stick.limits(), checksum: false },
+        stays: false,
+    };
     let new = New { root: &to, owned, progress: &mut progress };
-    replicate((Some(now), kept), new, meta::NAME, &mut policy)?;
+    replicate((Some(now), seen.kept.as_ref()), new, meta::NAME, &mut policy)?;
     place.part.added = lists.end()?.added;
     place.remove_list(List::Before)?;
     state.end(before)?;
