@@ -134,11 +134,12 @@ pub(super) fn decode(block: &[u8; BLOCK]) -> Option<Raw> {
     if header.cksum().ok()? != summed.cksum().ok()? {
         return None;
     }
+    // GNU's label of an archive leaves blank what it does not have.
+    let sized = header.as_old().size != [0; 12];
     Some(Raw {
         path: header.path_bytes().into_owned(),
         kind: header.entry_type().as_byte(),
-        size: header.entry_size().ok()?,
-        // What has no content, such as GNU's label of an archive, leaves it blank.
+        size: if sized { header.entry_size().ok()? } else { 0 },
         mode: header.mode().unwrap_or(0) & 0o7777,
         // A time before 1970 is GNU's binary form of it.
         mtime: header.mtime().unwrap_or(0).cast_signed().saturating_mul(1_000_000_000),
