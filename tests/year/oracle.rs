@@ -72,8 +72,9 @@ pub fn on_disk(site: &Site) -> BTreeMap<Key, Tree> {
 pub fn on_stick(stick: &Stick) -> BTreeMap<Key, String> {
     stick.read(|root| {
         let archives = shelf::archives(&Dir::open(&root.path("")).unwrap()).unwrap();
-        let key = |archive: &shelf::Archive| (archive.number(), archive.header.as_ref().unwrap().taken.unwrap());
-        archives.iter().map(|archive| (key(archive), archive.name.clone())).collect()
+        // Of one that rotted there may be no beginning to read.
+        let key = |archive: &shelf::Archive| Some((archive.number(), archive.header.as_ref()?.taken?));
+        archives.iter().filter_map(|archive| Some((key(archive)?, archive.name.clone()))).collect()
     })
 }
 

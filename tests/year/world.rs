@@ -19,6 +19,8 @@ pub struct World {
     states: BTreeMap<Key, State>,
     /// Those whose files rotted on the disk.
     rotten: BTreeSet<Key>,
+    /// Those whose archives rotted, each with its stick.
+    decayed: BTreeSet<(usize, Key)>,
     /// Seconds that the server's clock is ahead.
     clock: i64,
     dice: u64,
@@ -30,8 +32,9 @@ impl World {
     pub fn new(seed: u64) -> World {
         let site = fresh();
         let sticks = vec![backup_stick(16), backup_stick(16)];
-        let (states, rotten) = (BTreeMap::new(), BTreeSet::new());
-        let mut world = World { site, sticks, states, rotten, clock: 0, dice: seed, night: 0, brought_back: 0 };
+        let (states, rotten, decayed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut world =
+            World { site, sticks, states, rotten, decayed, clock: 0, dice: seed, night: 0, brought_back: 0 };
         world.fill();
         world
     }
@@ -70,7 +73,7 @@ impl World {
     }
 
     fn day(&mut self) {
-        match self.roll(12) {
+        match self.roll(15) {
             0 => drop(self.site.database.psql("DROP TABLE IF EXISTS t")),
             1 => drop(self.site.database.psql("CREATE TABLE IF NOT EXISTS t (a text); DELETE FROM t")),
             2 => drop(self.site.server.tree().dir("docviewer").remove("docviewer").dir("docviewer")),
@@ -83,7 +86,10 @@ impl World {
             7 => self.remove_one(),
             8 => self.rot(),
             9 if self.roll(3) == 0 => self.replace(),
-            10 => {}
+            10 => self.decay(),
+            11 => self.foreign(),
+            12 => self.full(),
+            13 => {}
             _ => self.fill(),
         }
     }
@@ -114,6 +120,58 @@ impl World {
         self.call(&["restore", "--check", "--snapshot", path.to_str().unwrap()]).fails(2);
     }
 
+    /// What a stick holds, but for what rotted there.
+    fn sound_on(&self, at: usize) -> BTreeMap<Key, String> {
+        let mut there = on_stick(&self.sticks[at]);
+        there.retain(|key, _| !self.decayed.contains(&(at, *key)));
+        there
+    }
+
+    /// A byte of an archive on a stick is another one.
+    fn decay(&mut self) {
+        let at = usize::try_from(self.roll(2)).unwrap();
+        let there = self.sound_on(at);
+        let which = usize::try_from(self.roll(there.len().max(1) as u64)).unwrap();
+        let Some((key, name)) = there.into_iter().nth(which) else { return };
+        let byte = self.roll(1 << 32);
+        self.sticks[at].edit(|root| {
+            let mut archive = fs::read(root.path(&name)).unwrap();
+            let place = usize::try_from(byte % archive.len() as u64).unwrap();
+            archive[place] ^= 1 << (byte % 8);
+            fs::write(root.path(&name), archive).unwrap();
+        });
+        self.decayed.insert((at, key));
+        let device = self.sticks[at].device().to_owned();
+        self.call(&["restore", "--check", "--device", &device, "--archive", &name]).fails(2);
+    }
+
+    /// Somebody plugs in the stick of another server.
+    fn foreign(&mut self) {
+        let other = Site::new();
+        other.snapshot();
+        done(other.backup(), "backup export completed");
+        let before = other.stick.bytes();
+        let run = self.call(&["backup", "--device", other.stick.device()]).finish();
+        assert!(matches!(run.code, Some(2 | 3)) && other.stick.bytes() == before, "night {}: {run}", self.night);
+    }
+
+    /// The disk is full from some moment of a snapshot on.
+    fn full(&mut self) {
+        let before: BTreeSet<Key> = on_disk(&self.site).into_keys().collect();
+        let inject = format!("inject=mkdirat,fsync,copy_file_range,renameat:error=ENOSPC:when={}+", self.roll(24) + 2);
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
+        let live = State::live(&self.site);
+        let run = self.call(&["snapshot"]).through(&strace).finish();
+        let after = on_disk(&self.site);
+        let new: Vec<Key> = after.keys().filter(|key| !before.contains(key)).copied().collect();
+        assert!(run.code != Some(0) || new.len() == 1, "night {}: {run}", self.night);
+        assert!(before.iter().all(|key| after.contains_key(key)) || run.code == Some(0), "night {}: {run}", self.night);
+        for key in new {
+            assert_eq!(State::of(&after[&key]), live, "night {}: {run}", self.night);
+            self.states.insert(key, live.clone());
+        }
+    }
+
     fn snapshot(&mut self) {
         let before: BTreeSet<Key> = on_disk(&self.site).into_keys().collect();
         let live = State::live(&self.site);
@@ -134,7 +192,7 @@ impl World {
     }
 
     fn backup(&mut self, at: usize) {
-        let (before, known) = (on_stick(&self.sticks[at]), on_disk(&self.site));
+        let (before, known) = (self.sound_on(at), on_disk(&self.site));
         let device = self.sticks[at].device().to_owned();
         let retention = RETENTION.to_string();
         let call = self.call(&["backup", "--fresh", "24h", "--retention", &retention, "--device", &device]);
@@ -151,7 +209,8 @@ impl World {
         }
         run.ended(0);
         let (newest, _) = now.last_key_value().unwrap();
-        let after = on_stick(&self.sticks[at]);
+        self.decayed.remove(&(at, *newest));
+        let after = self.sound_on(at);
         assert_eq!(after.last_key_value().unwrap().0, newest, "night {}: {run}", self.night);
         assert!(after.keys().filter(|key| key.0 == newest.0).count() == 1, "night {}: {run}", self.night);
         let old: BTreeSet<Key> = before.keys().copied().collect();
@@ -188,7 +247,7 @@ impl World {
     /// The server dies; another one is made of a stick.
     fn replace(&mut self) {
         let at = usize::try_from(self.roll(2)).unwrap();
-        let Some((key, _)) = on_stick(&self.sticks[at]).pop_last() else { return };
+        let Some((key, _)) = self.sound_on(at).pop_last() else { return };
         let new = fresh();
         consent(&self.sticks[at]);
         self.site = new;
