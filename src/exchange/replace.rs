@@ -242,17 +242,10 @@ impl Session<'_> {
         if lost.files == 0 && older.files == 0 && !meta {
             return Ok(None);
         }
-        let undo = self.server.undo()?;
         let mut place = self.place(sides.dataset, Side::Stick, &found.to_stick, lost)?;
         let all = found.since.is_none() || lost.paths().count() as u64 != lost.files;
         let kept = if all { self.keep(sides, live, &mut place, 0) } else { self.keep_some(sides, lost, &place) };
-        if let Err(error) = kept {
-            place.discard(&undo)?;
-            return Err(error);
-        }
-        place.part.done = true;
-        place.part.told = true;
-        place.save()?;
+        let place = self.kept(place, kept)?;
         let (name, when) = (sides.dataset.name(), place.when());
         for (files, what) in [(lost, "were not written by the server"), (older, "are older than the server's")] {
             if files.files > 0 {
@@ -264,6 +257,18 @@ impl Session<'_> {
             warn!("{name}: the stick's meta.json said something else than the server's; it is kept in undo/{when}");
         }
         Ok(Some(when))
+    }
+
+    /// Ends a place of what was kept before it is told or gone; after an error there is none.
+    fn kept(&self, mut place: Place, kept: Result<()>) -> Result<Place> {
+        if let Err(error) = kept {
+            place.discard(&self.server.undo()?)?;
+            return Err(error);
+        }
+        place.part.done = true;
+        place.part.told = true;
+        place.save()?;
+        Ok(place)
     }
 
     /// Copies these files of the stick, and its `meta.json`.
@@ -308,10 +313,27 @@ impl Session<'_> {
     /// Keeps in `undo/` what the run that was cut off left on the stick, or wrote there, and the server has replaced or deleted since. What that run was
     /// about to replace it had kept itself.
     fn keep_planned(&self, sides: &Sides<'_>, live: &Dir, assessed: &Assessment) -> Result<()> {
+        let mut place = None;
+        let copied = self.copy_planned(sides, live, assessed, &mut place);
+        let Some(place) = place else { return copied };
+        let whole = copied.and_then(|()| place.run().sync_all()).and_then(|()| self.stick.check_read());
+        self.kept(place, whole)?;
+        // What is decided next has a place of its own: a new dataset must not be built where this is kept.
+        self.undo_name.take();
+        Ok(())
+    }
+
+    /// Copies it to a place that is made for the first file.
+    fn copy_planned(
+        &self,
+        sides: &Sides<'_>,
+        live: &Dir,
+        assessed: &Assessment,
+        kept: &mut Option<Place>,
+    ) -> Result<()> {
         let rule = Rule { limits: self.stick.stick().limits(), checksum: self.asked.checksum };
         let (mut known, mut base) = (self.known(sides.dataset)?, self.known(sides.dataset)?.base);
         let compare = Compare::with(rule.limits, self.by_content(base.as_ref()), base.as_mut());
-        let mut kept: Option<Place> = None;
         let mut progress = Progress::new(format!("{}: what the stick held", sides.dataset.name()), 0, 0);
         let owned = publish::server_ownership(self.server.owner_of(sides.live)?);
         let mut pairs = Pairs::new(Some(sides.stick), Some(live), meta::NAME)?;
@@ -324,7 +346,7 @@ impl Session<'_> {
             if stays || !remembered.is_as_planned(&left, rule, || copy::hash(dir, walk.name()))? {
                 continue;
             }
-            let place = match &mut kept {
+            let place = match kept {
                 Some(place) => place,
                 None => {
                     kept.insert(self.place(sides.dataset, Side::Stick, &assessed.found.to_stick, &Lost::default())?)
@@ -333,15 +355,6 @@ impl Session<'_> {
             let to = place.run().make(place.name(), owned.dir_mode)?.made_below(walk.path(), owned.dir_mode)?;
             copy::copy((dir, walk.name()), (&to, walk.name()), owned, &mut progress)?;
         }
-        let Some(mut place) = kept else { return Ok(()) };
-        // After an error or a cut before this the place counts for nothing, and the next run keeps the same files.
-        place.run().sync_all()?;
-        self.stick.check_read()?;
-        place.part.done = true;
-        place.part.told = true;
-        place.save()?;
-        // What is decided next has a place of its own: a new dataset must not be built where this is kept.
-        self.undo_name.take();
         Ok(())
     }
 
