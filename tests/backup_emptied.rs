@@ -139,6 +139,36 @@ fn the_archive_of_the_day_is_not_replaced_by_one_that_lacks_what_only_it_holds()
     assert_eq!(dest.text("master/a.csv"), "later");
 }
 
+/// The last archive that holds the database rotted on the stick: the one before it is the last good copy.
+#[test]
+fn a_rotten_archive_takes_no_older_ones_place() {
+    let site = Site::new();
+    nights(&site, 0..2);
+    let full = site.stick.read(archives);
+    let [good, rotten] = [&full[0], &full[1]];
+    let flip = || {
+        site.stick.edit(|root| {
+            let mut archive = std::fs::read(root.path(rotten)).unwrap();
+            let end = archive.len() - 2;
+            archive[end] ^= 1;
+            std::fs::write(root.path(rotten), archive).unwrap();
+        });
+    };
+    flip();
+    site.database.psql("DROP TABLE part_locations");
+    let backup = || site.backup().flag("--retention=1").clock("+2d");
+    done(site.call(&["snapshot"]).clock("+2d"), "snapshot completed");
+    let dry = done(backup().flag("--dry-run"), DONE);
+    assert!(dry.plan().iter().all(|line| !line.starts_with("remove")), "{dry}");
+    done(backup(), DONE).warns_of(&format!("{rotten} takes no older archive's place"));
+    let now = site.stick.read(archives);
+    assert!(now.len() == 3 && now.contains(good) && now.contains(rotten), "{now:?}");
+    // Had it been sound, it would have been enough.
+    flip();
+    done(backup(), DONE);
+    assert!(!site.stick.read(archives).contains(good));
+}
+
 #[test]
 fn a_server_that_holds_nothing_at_all_makes_no_backup() {
     let site = Site::new();

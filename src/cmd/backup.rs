@@ -146,7 +146,7 @@ impl Visit<'_> {
             }
             info!("plan: write snapshot {} as {name} (at most {})", work.snapshot.name, Bytes(work.estimate));
         }
-        for name in stay::surplus(work, &self.archives, self.believed) {
+        for name in stay::surplus(work, root, &self.archives, self.believed)? {
             info!("plan: remove {name} from the stick: more than {} archives", work.retention);
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Visit<'_> {
     /// What follows once the archive is there and sound, also if the run that wrote it was cut off before.
     fn finish(&self, work: &Work, stick: &WritableStick, sound: &Sound) -> Result<()> {
         let root = stick.stick().root();
-        let surplus = stay::surplus(work, &self.archives, self.believed);
+        let surplus = stay::surplus(work, root, &self.archives, self.believed)?;
         let is_named = shelf::checksum(root, &work.name)? == Some(sound.sha256);
         let is_ours = stick.stick().server()?.as_ref() == Some(&self.server.id);
         if !is_named || !is_ours {
