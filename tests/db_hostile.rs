@@ -122,6 +122,38 @@ fn functions_of_a_dump_never_run_as_superuser() {
     assert_eq!(database.psql(sprung), "t\nevil\n");
 }
 
+/// The role owns the database that it loads into, and may set what holds for whoever enters it.
+#[test]
+fn nothing_that_a_dump_sets_for_its_database_stays() {
+    let _one = ONE.lock();
+    let (database, dir) = (postgres().database(), tempfile::tempdir().unwrap());
+    let before = roles_and_databases();
+    let set =
+        ["SET search_path = public, pg_catalog", "SET default_transaction_read_only = on", "SET statement_timeout = 1"]
+            .into_iter()
+            .chain(["CONNECTION LIMIT 0"])
+            .map(|what| format!("EXECUTE format('ALTER DATABASE %I {what}', current_database());\n"))
+            .collect::<String>();
+    let dump = [
+        TRAP,
+        "CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM public.spring(); RETURN pg_catalog.now(); END $$;\n",
+        &table("t", ""),
+        &rows("t"),
+        &format!("DO $$ BEGIN\n{set}EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database()); END $$;\n"),
+        END,
+    ]
+    .concat();
+    let source = source(dir.path(), &dump);
+    load::drill(&database.uri(), &source).unwrap();
+    common::assert_unchanged(&before, &roles_and_databases());
+    load::load(&database.uri(), &source).unwrap();
+    database.psql("SELECT now(); INSERT INTO public.t VALUES (2)");
+    common::assert_unchanged(&before, &roles_and_databases());
+    let set = "SELECT datconnlimit, datallowconn, datacl FROM pg_database WHERE datname = current_database(); \
+        SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(database.psql(set), "-1|t|\n");
+}
+
 #[test]
 fn a_user_that_may_not_make_roles_is_told_whom_to_name() {
     let _one = ONE.lock();

@@ -144,6 +144,22 @@ impl Aside {
         Ok(())
     }
 
+    /// Ends what the role could still do, and what the dump set for the database itself: it would hold for whoever enters, a superuser too,
+    /// whose words a `search_path` can make others'. Before that nobody but the role has been in it since.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub fn close(&self) -> Result<()> {
+        let (name, word) = (identifier(&self.name), literal(&self.name));
+        Client::psql(&self.server)?.tell(&format!(
+            "ALTER ROLE {name} NOLOGIN;\nSELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = {word};\n\
+            ALTER DATABASE {name} RESET ALL;\n\
+            ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false;\n\
+            DELETE FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = {word});\n\
+            UPDATE pg_database SET datacl = NULL WHERE datname = {word};\n"
+        ))
+    }
+
     /// Gives all that was loaded to the real database's owner, and removes the role. Tables one by one: their locks together are
     /// more than the server may have. Nothing of what a dump brings runs at that.
     ///

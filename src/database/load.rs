@@ -176,6 +176,7 @@ fn fill(aside: &mut Aside, source: &Source, survey: &Survey) -> Result<Counts> {
     }
     let there = prepare(aside, survey)?;
     pour(aside, &source.dir, &there)?;
+    aside.close()?;
     let found = counts::count(&aside.uri())?;
     let differences = differences(&found, source, survey);
     if differences.is_empty() {

@@ -40,7 +40,8 @@ fn set(aside: &Aside, settings: &[Setting]) -> Result<Vec<String>> {
     let mut left = Vec::new();
     for setting in settings {
         let ours = setting.role.as_ref().is_none_or(|role| aside.roles().contains(role));
-        let taken = ours && is_harmless(&setting.name, &free) && client.ask(&statement(setting, aside.role())).is_ok();
+        let harmless = is_harmless(&setting.name, &free) && !hides_the_systems_own(setting);
+        let taken = ours && harmless && client.ask(&statement(setting, aside.role())).is_ok();
         if !taken {
             left.push(shown(setting));
         }
@@ -54,6 +55,11 @@ fn is_harmless(name: &str, free: &[String]) -> bool {
     let known = free.iter().any(|known| known == name);
     let of_an_application = name.contains('.') && !CODE.iter().any(|prefix| name.starts_with(prefix));
     plain && !NEVER.contains(&name) && (known || of_an_application)
+}
+
+/// A path that names the system's own functions after others makes `now()` somebody else's, for a superuser too.
+fn hides_the_systems_own(setting: &Setting) -> bool {
+    setting.name.eq_ignore_ascii_case("search_path") && setting.value.to_ascii_lowercase().contains("pg_")
 }
 
 /// `FROM CURRENT` takes a value over as it stands: a list stays one.
@@ -91,6 +97,14 @@ mod tests {
         {
             assert!(!is_harmless(name, &free), "{name}");
         }
+    }
+
+    #[test]
+    fn no_path_puts_others_before_the_system() {
+        let path =
+            |value: &str| Setting { role: None, here: true, name: "Search_Path".to_owned(), value: value.to_owned() };
+        assert!(!hides_the_systems_own(&path("app, public")));
+        assert!(hides_the_systems_own(&path("public, PG_CATALOG")) && hides_the_systems_own(&path("pg_temp")));
     }
 
     #[test]
