@@ -277,6 +277,21 @@ fn what_only_a_superuser_may_make_is_left_out_and_named() {
     site.database.psql("DROP EVENT TRIGGER guard; DROP SUBSCRIPTION sub");
 }
 
+/// A value of an enum gets another number in each database, and with it another partition.
+#[test]
+fn rows_that_a_restore_puts_into_other_partitions() {
+    let (site, _one) = site(
+        "CREATE TYPE colour AS ENUM ('red', 'green', 'blue', 'white', 'black', 'grey', 'pink', 'gold');\n\
+        CREATE TABLE part (c colour, t text) PARTITION BY HASH (c);\n\
+        SELECT format('CREATE TABLE part%s PARTITION OF part FOR VALUES WITH (MODULUS 4, REMAINDER %s)', i, i) FROM generate_series(0, 3) i \\gexec\n\
+        INSERT INTO part SELECT c, repeat('x', i) FROM unnest(enum_range(NULL::colour)) c, generate_series(1, 5) i;",
+    );
+    let (target, run) = comes_back(&site);
+    assert!(run.stderr.contains("rows of partitioned tables are in other partitions than before"), "{run}");
+    let rows = "SELECT c, t FROM part ORDER BY 1, 2";
+    assert_eq!(target.psql(rows), site.database.psql(rows));
+}
+
 /// What has tables of its own that belong to the dump (`pg_extension_config_dump`).
 #[test]
 #[ignore = "needs large packages: scripts/test --full"]

@@ -9,7 +9,7 @@ use super::sql::identifier;
 use crate::error::{Error, Result};
 use crate::os::process::running::Running;
 use crate::settings::pg_uri::PgUri;
-use crate::tree::manifest::counts::{Counts, Setting};
+use crate::tree::manifest::counts::{Counts, Roots, Setting};
 
 /// A count that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(4 * 3600);
@@ -29,6 +29,18 @@ const TABLES: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamesp
 
 /// Schema, name, whether it has rows of its own, and the column that is cheapest to read.
 type Table = (String, String, bool, Option<String>);
+
+/// Of each partition the table that it is of.
+///
+/// # Errors
+/// `Failed` with psql's words, `Interrupted`.
+pub fn roots(uri: &PgUri) -> Result<Roots> {
+    let question = "SELECT json_build_array(json_build_array(n.nspname, c.relname), json_build_array(m.nspname, r.relname)) FROM pg_class c \
+        JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class r ON r.oid = pg_partition_root(c.oid) \
+        JOIN pg_namespace m ON m.oid = r.relnamespace WHERE c.relispartition;";
+    let answer = Client::psql(uri)?.ask(question)?;
+    Ok(answer.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
 
 /// A moment of the database, and its tables, which nobody removes or empties while this is held.
 pub struct Moment<'a> {
