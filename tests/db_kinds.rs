@@ -308,6 +308,33 @@ fn postgis_and_pg_partman() {
     );
 }
 
+/// What only a superuser may make, and what fails for what was done around it: the rows come back, and what is missing is named.
+#[test]
+fn what_cannot_be_made_keeps_no_row_back() {
+    let (site, _one) = site(
+        "CREATE FUNCTION quiet(i int) RETURNS int LANGUAGE sql LEAKPROOF AS 'SELECT 1';\n\
+        CREATE FUNCTION low(i int, j int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i - j';\n\
+        CREATE OPERATOR FAMILY odd USING btree; CREATE FOREIGN DATA WRAPPER files;\n\
+        CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 10);\n\
+        CREATE TABLE c (i int REFERENCES t); SET session_replication_role = replica; INSERT INTO c VALUES (99); RESET session_replication_role;\n\
+        CREATE FUNCTION known(x int) RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM t WHERE i = x)';\n\
+        CREATE MATERIALIZED VIEW m AS SELECT i FROM t WHERE known(i);\n\
+        CREATE VIEW v AS SELECT i, quiet(i) FROM t;",
+    );
+    let (target, run) = comes_back(&site);
+    for named in [
+        "function quiet(integer) (only superuser can define a leakproof function)",
+        "operator family odd (must be superuser",
+        "foreign data wrapper files (permission denied",
+        "fk constraint c c_i_fkey (insert or update on table \"c\" violates foreign key constraint",
+        "materialized view data m (relation \"t\" does not exist)",
+        "view v (function public.quiet(integer) does not exist)",
+    ] {
+        assert!(run.stderr.contains(named), "{named}: {run}");
+    }
+    assert_eq!(target.psql("SELECT count(*) FROM t; SELECT i FROM c; SELECT low(3, 1)"), "10\n99\n2\n");
+}
+
 #[test]
 #[ignore = "takes minutes: scripts/test --full"]
 fn five_thousand_partitions() {

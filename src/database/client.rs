@@ -135,9 +135,14 @@ impl<'a> Client<'a> {
 
     /// What went wrong, and what the operator does about it.
     pub fn failure(&self, ended: &Ended) -> Error {
-        let name = self.program.file_name().unwrap_or_default().display();
         let Ended { status, words, .. } = ended;
-        let why = format!("{name} failed on the database {} ({status}): {words}", self.uri);
+        self.failed(&format!(" ({status})"), words)
+    }
+
+    /// The same of a program that went on after it.
+    pub fn failed(&self, how: &str, words: &str) -> Error {
+        let name = self.program.file_name().unwrap_or_default().display();
+        let why = format!("{name} failed on the database {}{how}: {words}", self.uri);
         Error::Failed { why, next: advice(words) }
     }
 

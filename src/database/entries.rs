@@ -8,8 +8,8 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use text::{Entry, copies, extension, in_one_line, is_comment_on, schema_of, trimmed};
-pub use text::{Extension, unquoted};
+pub use text::{Entry, Extension, trimmed, unquoted};
+use text::{copies, extension, in_one_line, is_comment_on, schema_of};
 
 use crate::tree::manifest::counts::Counts;
 

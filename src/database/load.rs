@@ -12,6 +12,7 @@ use super::client::{Client, SESSION};
 use super::counts::{self, is_empty};
 use super::dump::{DUMP, GLOBALS, shown};
 use super::entries::{self, Extension, Survey, Trouble};
+use super::failing;
 use super::server::{self, LIMIT};
 use super::sql::{identifier, literal};
 use super::{roles, settings};
@@ -128,9 +129,13 @@ fn beside(uri: &PgUri, source: &Source, kind: Kind, and_then: impl FnOnce(Aside)
         }
     };
     and_then(aside)?;
-    counts.left_out = named(source, survey);
+    let failed = std::mem::replace(&mut counts.left_out, named(source, survey));
     if !counts.left_out.is_empty() {
         warn!("left out, since only a superuser may make it: {}; make it anew by hand", shown(&counts.left_out));
+    }
+    if !failed.is_empty() {
+        warn!("all rows are there, but this failed: {}; make it anew by hand", failed.join(", "));
+        counts.left_out.extend(failed);
     }
     Ok(counts)
 }
@@ -175,9 +180,9 @@ fn fill(aside: &mut Aside, source: &Source, survey: &Survey) -> Result<Counts> {
         }
     }
     let there = prepare(aside, survey)?;
-    pour(aside, &source.dir, &there)?;
+    let failed = pour(aside, &source.dir, &there)?;
     aside.close()?;
-    let found = counts::count(&aside.uri())?;
+    let mut found = counts::count(&aside.uri())?;
     let mut differences = differences(&found, source, survey);
     if !differences.is_empty()
         && let Some(expected) = expected(&found, source, survey)
@@ -187,8 +192,11 @@ fn fill(aside: &mut Aside, source: &Source, survey: &Survey) -> Result<Counts> {
         differences.clear();
     }
     if differences.is_empty() {
+        found.left_out = failed;
         return Ok(found);
     }
+    // What failed is why.
+    differences.extend(failed);
     let why = format!("what was loaded is not what {} says: {}", source.dir.shown(DUMP), differences.join("; "));
     Err(Error::Failed {
         why,
@@ -258,16 +266,20 @@ fn prepare(aside: &Aside, survey: &Survey) -> Result<BTreeSet<Vec<u8>>> {
     Ok(there)
 }
 
-/// Gives psql the dump, as the role without rights. psql obeys none of its own commands within, since nobody knows the key.
-fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<()> {
+/// Gives psql the dump, as the role without rights; what of it failed, and can be done without. psql obeys none of its own commands within, since
+/// nobody knows the key.
+fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<Vec<String>> {
     let (login, key) = (aside.login(), random::id()?);
     let client = Client::psql(&login)?;
+    // It goes on after an error, so that it must be sure to take this command.
+    client.ask(&format!("\\restrict {key}\n\\unrestrict {key}\n"))?;
     let (dump, _) = dir.read(DUMP)?;
-    let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--file=-", "--variable=ON_ERROR_STOP=1"];
-    let mut all = false;
+    let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--file=-"];
+    let (mut all, mut begun) = (false, Vec::new());
     let feeder = |stdin: &mut ChildStdin| {
-        let begun = writeln!(stdin, "{SESSION}\\restrict {key}");
-        let passed = begun.map_err(Trouble::Sink).and_then(|()| entries::read(Checked(dump), &mut *stdin, there));
+        let mut numbered = failing::Numbered::new(&mut *stdin, &mut begun);
+        let ready = writeln!(numbered, "{SESSION}\\restrict {key}");
+        let passed = ready.map_err(Trouble::Sink).and_then(|()| entries::read(Checked(dump), &mut numbered, there));
         signal::check()?;
         match passed {
             Ok(_) => all = writeln!(stdin, "\n\\unrestrict {key}").is_ok(),
@@ -279,13 +291,18 @@ fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<()> {
     };
     let ended = client.program(&arguments, LIMIT).input(Input::Fed(Box::new(feeder))).end()?;
     client.check(&ended).map_err(|error| not_loaded(error, dir))?;
-    if all {
-        return Ok(());
+    if !all {
+        return Err(Error::Failed {
+            why: format!("psql stopped reading {} before its end", dir.shown(DUMP)),
+            next: "look at the log of the database and run it again",
+        });
     }
-    Err(Error::Failed {
-        why: format!("psql stopped reading {} before its end", dir.shown(DUMP)),
-        next: "look at the log of the database and run it again",
-    })
+    let said = ended.said.as_deref().unwrap_or(&ended.words);
+    match failing::left_out(said, &begun) {
+        Ok(left_out) if ended.said.is_some() => Ok(left_out),
+        Ok(_) => Err(not_loaded(client.failed("", said), dir)),
+        Err(first) => Err(not_loaded(client.failed("", &first), dir)),
+    }
 }
 
 /// What a role without rights was told, for whoever restores.

@@ -5,6 +5,7 @@ pub mod client;
 pub mod counts;
 pub mod dump;
 pub mod entries;
+mod failing;
 pub mod load;
 mod options;
 pub mod own;

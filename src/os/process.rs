@@ -107,6 +107,8 @@ pub struct Ended {
     pub status: ExitStatus,
     /// The last of what it said on stderr, safe to print, without the secret.
     pub words: String,
+    /// The same with its lines, as much as is kept (16 KiB); none if it said more.
+    pub said: Option<String>,
     /// Its output, where that was asked for.
     pub text: Vec<u8>,
 }
@@ -232,7 +234,8 @@ impl<'a> Program<'a> {
             Some(_) => text.recv_timeout(GRACE).ok().flatten().ok_or_else(|| failed("says too much".to_owned()))?,
             None => Vec::new(),
         };
-        Ok(Ended { status, words: shown_words(&words, secret), text })
+        let said = (words.len() < KEPT).then(|| without(secret, &words));
+        Ok(Ended { status, words: shown_words(&words, secret), said, text })
     }
 }
 
@@ -320,10 +323,14 @@ fn last_words(mut stderr: impl Read) -> Vec<u8> {
     kept
 }
 
+fn without(secret: Option<&str>, words: &[u8]) -> String {
+    let text = String::from_utf8_lossy(words);
+    secret.map_or_else(|| text.to_string(), |secret| text.replace(secret, "***"))
+}
+
 /// The last words without the secret, on one line.
 fn shown_words(words: &[u8], secret: Option<&str>) -> String {
-    let text = String::from_utf8_lossy(words);
-    let text = secret.map_or_else(|| text.to_string(), |secret| text.replace(secret, "***"));
+    let text = without(secret, words);
     let from = text.ceil_char_boundary(text.len().saturating_sub(LAST_WORDS));
     Shown(text.get(from..).unwrap_or_default().trim().as_bytes()).to_string()
 }

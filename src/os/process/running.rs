@@ -90,7 +90,7 @@ impl Running<'_> {
         let status = watch(child, *deadline, *limit, *despite_signals, &failed);
         self.ended = true;
         let words = self.words.recv_timeout(LAST_WORDS_WAIT).unwrap_or_default();
-        Ok(Ended { status: status?, words: shown_words(&words, self.secret), text: Vec::new() })
+        Ok(Ended { status: status?, words: shown_words(&words, self.secret), said: None, text: Vec::new() })
     }
 }
 
