@@ -277,6 +277,23 @@ fn what_only_a_superuser_may_make_is_left_out_and_named() {
     site.database.psql("DROP EVENT TRIGGER guard; DROP SUBSCRIPTION sub");
 }
 
+/// What waits for the count must not have `pg_dump` wait behind it, or all three wait for ever, and the site's programs too.
+#[test]
+fn tables_that_are_emptied_all_the_time_stop_nobody() {
+    let (site, _one) =
+        site("CREATE TABLE t (i int); CREATE TABLE u (i int); INSERT INTO u SELECT generate_series(1, 100)");
+    std::thread::scope(|scope| {
+        let emptying = scope.spawn(|| site.database.psql(&"TRUNCATE t; INSERT INTO t VALUES (1);\n".repeat(4000)));
+        for _ in 0..3 {
+            let run = site.call(&["snapshot"]).finish();
+            assert!(matches!(run.code, Some(0 | 75)), "{run}");
+        }
+        emptying.join().unwrap();
+    });
+    let (target, _) = comes_back(&site);
+    assert_eq!(target.psql("SELECT count(*) FROM t; SELECT count(*) FROM u"), "1\n100\n");
+}
+
 /// A value of an enum gets another number in each database, and with it another partition.
 #[test]
 fn rows_that_a_restore_puts_into_other_partitions() {

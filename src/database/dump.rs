@@ -47,6 +47,11 @@ impl Default for Options {
 /// `pg_dump` 16 and `--large-objects` since. A subscription holds the password of another server.
 const ARGUMENTS: [&str; 6] =
     ["--format=plain", "--no-owner", "--no-privileges", "--no-password", "--no-subscriptions", "-b"];
+/// The count holds every table when `pg_dump` asks for them. If it has to wait all the same, then behind somebody who waits for the count:
+/// the three would wait for ever, and all of the site's programs with them.
+const WAIT: &str = "--lock-wait-timeout=5000";
+/// So often it is tried.
+const ATTEMPTS: u32 = 5;
 const SEE_THE_DISK: &str = "see that the disk has room and no errors, and run it again";
 
 /// Dumps the database into two new files of `to`, mode 0600; what is in it. The files are not made durable here. After an
@@ -54,7 +59,7 @@ const SEE_THE_DISK: &str = "see that the disk has room and no errors, and run it
 ///
 /// # Errors
 /// `Usage` for options that are not allowed, `Config` without `pg_dump`, `Io` if the disk is full, `Failed` with
-/// `pg_dump`'s last words or if it is not what the database says, `Interrupted`.
+/// `pg_dump`'s last words or if it is not what the database says, `Busy` if tables are altered all the time, `Interrupted`.
 pub fn dump(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
     check_options(&options.pg_options)?;
     if options.wait {
@@ -85,6 +90,17 @@ fn roles(uri: &PgUri, options: &Options, to: &Dir) -> Result<()> {
 }
 
 fn tables(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
+    for _ in 1..ATTEMPTS {
+        match tables_at_once(uri, options, to) {
+            Err(Error::Busy { why, .. }) => warn!("{why}: it is dumped once more"),
+            done => return done,
+        }
+        to.remove(DUMP)?;
+    }
+    tables_at_once(uri, options, to)
+}
+
+fn tables_at_once(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
     let (client, psql) = (Client::pg_dump(uri)?, Client::psql(uri)?);
     let file = to.create(DUMP, 0o600)?;
     let moment = Moment::begin(&psql, options.limit)?;
@@ -110,7 +126,7 @@ fn tables(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> {
 fn write(client: &Client<'_>, options: &Options, snapshot: &str, file: File, to: &Dir) -> Result<()> {
     let snapshot = format!("--snapshot={snapshot}");
     let mut arguments = ARGUMENTS.to_vec();
-    arguments.push(&snapshot);
+    arguments.extend([WAIT, &snapshot]);
     arguments.extend(options.pg_options.iter().map(String::as_str));
     let ended = client.program(&arguments, options.limit).output(Output::File(file)).end()?;
     if ended.status.success() {
@@ -119,6 +135,12 @@ fn write(client: &Client<'_>, options: &Options, snapshot: &str, file: File, to:
     // pg_dump says "output file" of its own output; a full disk of the database is another one.
     if ended.words.contains("output file") && ended.words.contains("No space left on device") {
         return Err(Error::io("write", &to.path_of(DUMP), Errno::NOSPC));
+    }
+    if ended.words.contains("lock timeout") {
+        return Err(Error::Busy {
+            why: "a table of the database was emptied, altered or dropped at the same moment".to_owned(),
+            next: "run it again when nobody does that",
+        });
     }
     Err(client.failure(&ended))
 }
