@@ -131,6 +131,11 @@ fn a_dump_makes_an_equal_database() {
     common::assert_unchanged(&from.psql(CONTENT), &stock.psql(CONTENT));
 
     says(&load::load(&to.uri(), &place.source(None)).unwrap_err(), 2, &["is not empty: nothing was changed"]);
+    for somebodys in ["CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE TYPE e AS ENUM ('a')"] {
+        let database = postgres().database();
+        database.psql(somebodys);
+        says(&load::load(&database.uri(), &place.source(None)).unwrap_err(), 2, &["is not empty: nothing was changed"]);
+    }
     assert!(load::holds(&to.uri(), &place.source(None)).unwrap());
     assert!(!load::holds(&postgres().database().uri(), &place.source(None)).unwrap());
     to.psql("DELETE FROM log; SELECT lo_unlink(4711); CREATE TABLE more (); DROP TABLE child");

@@ -154,6 +154,25 @@ fn nothing_that_a_dump_sets_for_its_database_stays() {
     assert_eq!(database.psql(set), "-1|t|\n");
 }
 
+/// It may give its role a password of its own, and a way to log in with that elsewhere.
+#[test]
+fn a_dump_is_in_one_place_at_a_time() {
+    let _one = ONE.lock();
+    let (database, dir, other) = (postgres().database(), tempfile::tempdir().unwrap(), postgres().database());
+    let before = roles_and_databases();
+    let text = format!(
+        "--\n-- Name: dblink; Type: EXTENSION; Schema: -; Owner: -\n--\n\nCREATE EXTENSION IF NOT EXISTS dblink WITH SCHEMA public;\n\
+        ALTER ROLE CURRENT_USER PASSWORD 'known';\nSELECT public.dblink_exec(format('host=127.0.0.1 port={} dbname={} user=%s password=known', current_user), \
+        'SELECT lo_create(4711)');\n{END}",
+        postgres().port,
+        other.name
+    );
+    let error = load::load(&database.uri(), &source(dir.path(), &text)).unwrap_err().to_string();
+    assert!(error.contains("could not establish connection"), "{error}");
+    common::assert_unchanged(&before, &roles_and_databases());
+    assert_eq!(other.psql("SELECT count(*) FROM pg_largeobject_metadata"), "0\n");
+}
+
 #[test]
 fn a_user_that_may_not_make_roles_is_told_whom_to_name() {
     let _one = ONE.lock();

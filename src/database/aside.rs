@@ -89,10 +89,10 @@ impl Aside {
             (None, _) => String::new(),
         };
         let Aside { name, password, .. } = &aside;
-        // The password must not reach the server's log.
+        // The password must not reach the server's log. A dump may give the role another one: it still is in one place at a time.
         client.ask(&format!(
             "SET log_statement = none; SET log_min_duration_statement = -1; SET log_min_error_statement = panic;\n\
-            CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {};\n\
+            CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 1 PASSWORD {};\n\
             CREATE DATABASE {name} OWNER {name} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {} {place};\n",
             literal(password),
             literal(&encoding),

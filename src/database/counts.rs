@@ -173,17 +173,22 @@ impl<'a> Moment<'a> {
     }
 }
 
-/// Whether a database has neither tables (views, sequences) nor large objects.
+/// Whether a database has no relations, functions, types or large objects of anybody's.
 ///
 /// # Errors
 /// `Failed` with psql's words, `Config` without it, `Interrupted`.
 pub fn is_empty(uri: &PgUri) -> Result<bool> {
     let question = format!(
         "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {OURS};\n\
-        SELECT count(*) FROM pg_largeobject_metadata;\n"
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND {OURS};\n\
+        SELECT count(*) FROM (SELECT 'pg_proc'::regclass AS of, oid, pronamespace AS place FROM pg_proc UNION ALL \
+        SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type WHERE typtype IN ('d', 'e', 'r')) c \
+        JOIN pg_namespace n ON n.oid = c.place WHERE {theirs} AND NOT EXISTS (SELECT FROM pg_depend d \
+        WHERE d.classid = c.of AND d.objid = c.oid AND d.deptype IN ('e', 'i'));\n\
+        SELECT count(*) FROM pg_largeobject_metadata;\n",
+        theirs = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
     );
-    Ok(Client::psql(uri)?.ask(&question)? == ["0", "0"])
+    Ok(Client::psql(uri)?.ask(&question)? == ["0", "0", "0"])
 }
 
 /// What is in a database now, table by table.

@@ -272,7 +272,7 @@ fn pour(aside: &Aside, dir: &Dir, there: &BTreeSet<Vec<u8>>) -> Result<Vec<Strin
     let (login, key) = (aside.login(), random::id()?);
     let client = Client::psql(&login)?;
     // It goes on after an error, so that it must be sure to take this command.
-    client.ask(&format!("\\restrict {key}\n\\unrestrict {key}\n"))?;
+    Client::psql(aside.server())?.ask(&format!("\\restrict {key}\n\\unrestrict {key}\n"))?;
     let (dump, _) = dir.read(DUMP)?;
     let arguments = ["--no-psqlrc", "--no-password", "--quiet", "--file=-"];
     let (mut all, mut begun) = (false, Vec::new());

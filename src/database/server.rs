@@ -70,7 +70,9 @@ pub fn sweep(server: &PgUri) -> Result<()> {
         drop_database(server, &name)?;
     }
     for name in client.ask(&format!("SELECT rolname FROM pg_roles WHERE rolname {};", named("load|drill")))? {
-        client.tell(&format!("DROP ROLE IF EXISTS {};", identifier(&name)))?;
+        if let Err(error) = client.tell(&format!("DROP ROLE IF EXISTS {};", identifier(&name))) {
+            warn!("{error}");
+        }
     }
     Ok(())
 }
