@@ -136,7 +136,7 @@ fn write(client: &Client<'_>, options: &Options, snapshot: &str, file: File, to:
     if ended.words.contains("output file") && ended.words.contains("No space left on device") {
         return Err(Error::io("write", &to.path_of(DUMP), Errno::NOSPC));
     }
-    if ended.words.contains("lock timeout") {
+    if ended.words.contains("canceling statement due to") && ended.words.contains("LOCK TABLE") {
         return Err(Error::Busy {
             why: "a table of the database was emptied, altered or dropped at the same moment".to_owned(),
             next: "run it again when nobody does that",
