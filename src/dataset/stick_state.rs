@@ -434,9 +434,7 @@ impl StickState {
         dir.remove(&put_name(dataset))?;
         dir.sync()?;
         // From now on a file that the stick lacks was deleted there: it held all of this durably.
-        for name in pending_names(dir, dataset)? {
-            dir.remove(&name)?;
-        }
+        forget_pending(dir, dataset)?;
         // In step by now: a later visit is decided upon anew.
         self.consent_used(dataset)
     }
@@ -449,9 +447,7 @@ impl StickState {
     pub fn settle_put(&self, dataset: Dataset) -> Result<()> {
         let dir = self.to_write()?;
         dir.rename(format!("{}.next", dataset.name()).as_bytes(), dir, &put_name(dataset))?;
-        for name in pending_names(dir, dataset)? {
-            dir.remove(&name)?;
-        }
+        forget_pending(dir, dataset)?;
         dir.sync()
     }
 
@@ -527,9 +523,7 @@ impl StickState {
     /// The mark goes last: by it they are known to be over.
     fn forget_intents(&self, dir: &Dir) -> Result<()> {
         for dataset in Dataset::ALL {
-            for name in pending_names(dir, dataset)? {
-                dir.remove(&name)?;
-            }
+            forget_pending(dir, dataset)?;
         }
         dir.remove(b"base.json")?;
         dir.remove(b"mark")
@@ -609,6 +603,10 @@ fn put_name(dataset: Dataset) -> Vec<u8> {
 fn pending_names(dir: &Dir, dataset: Dataset) -> Result<Vec<Vec<u8>>> {
     let prefix = format!("{}.pending-", dataset.name()).into_bytes();
     Ok(dir.names()?.iter().filter(|name| name.starts_with(&prefix)).map(<[u8]>::to_vec).collect())
+}
+
+fn forget_pending(dir: &Dir, dataset: Dataset) -> Result<()> {
+    pending_names(dir, dataset)?.iter().try_for_each(|name| dir.remove(name))
 }
 
 /// Writes one list's files in order.

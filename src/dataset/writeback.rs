@@ -67,8 +67,7 @@ type WasEdited = Option<Option<Listed>>;
 
 impl Edited {
     fn look(&mut self, walk: &Walk, right: Option<&Entry>) -> Result<WasEdited> {
-        while self.known.before(Some(walk.path()))?.is_some() {}
-        let remembered = self.known.at(walk.path())?;
+        let remembered = self.known.past(walk.path())?;
         let edited = remembered.changed_on_stick(&self.known, right, self.rule, || match walk.right() {
             Some(dir) => copy::hash(dir, walk.name()),
             None => Err(Error::Interrupted),

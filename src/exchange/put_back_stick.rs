@@ -287,8 +287,7 @@ impl KeepForPut<'_, '_> {
     /// Whether somebody edited a file of the stick.
     fn is_edited(&mut self, walk: &Walk, left: &Entry) -> Result<bool> {
         let (Some(known), Some(dir)) = (&mut self.known, walk.left()) else { return Ok(false) };
-        while known.before(Some(walk.path()))?.is_some() {}
-        let remembered = known.at(walk.path())?;
+        let remembered = known.past(walk.path())?;
         remembered.changed_on_stick(known, Some(left), self.rule, || copy::hash(dir, walk.name()))
     }
 }

@@ -340,8 +340,7 @@ impl Session<'_> {
         while let Some(pair) = pairs.take()? {
             let walk = pairs.walk();
             let (Some(left), Some(dir)) = (pair.left, walk.left()) else { continue };
-            while known.before(Some(walk.path()))?.is_some() {}
-            let remembered = known.at(walk.path())?;
+            let remembered = known.past(walk.path())?;
             let stays = pair.right.map_or(Ok(false), |right| compare.same(walk, &left, &right))?;
             if stays || !remembered.is_as_planned(&left, rule, || copy::hash(dir, walk.name()))? {
                 continue;

@@ -70,6 +70,15 @@ impl Known {
         Ok(Some((first, remembered)))
     }
 
+    /// As [`Known::at`], past all that is on record before `path`.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn past(&mut self, path: &[u8]) -> Result<Remembered> {
+        while self.before(Some(path))?.is_some() {}
+        self.at(path)
+    }
+
     /// What is on record of `path`; it is passed then.
     ///
     /// # Errors
