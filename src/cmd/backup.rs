@@ -100,7 +100,14 @@ fn backup(args: &Args, env: &Env, report: &mut Report) -> Result<Done> {
         let planned = stick.check_writable().and_then(|()| visit.plan(&work, &stick));
         return planned.and(stick.release()).map(|()| Done::Backup(work.name, work.estimate));
     }
-    let bytes = visit.export(&work, stick.writable(true)?, report)?;
+    let was_pulled = stick.superblock().dirty;
+    let stick = stick.writable(true)?;
+    if was_pulled {
+        // The repair may have cut off what could not be read before.
+        visit.archives = shelf::archives(stick.stick().root())?;
+        stick.check_read()?;
+    }
+    let bytes = visit.export(&work, stick, report)?;
     Ok(Done::Backup(work.name, bytes))
 }
 
