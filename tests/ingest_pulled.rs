@@ -204,6 +204,48 @@ fn another_stick_in_between_is_not_disturbed() {
     assert_same(&master_on(&stick), &expected);
 }
 
+/// A run is killed at each step of its writing to a stick, and a clone of that stick, which has lost its manifest, wins meanwhile. What the stick holds that
+/// the server wrote there is no edit.
+#[test]
+fn a_half_written_stick_does_not_win_after_a_clone_of_it_did() {
+    let mut seen = 0;
+    for number in 1.. {
+        let (server, stick) = in_step();
+        let clone = stick.copy();
+        server.master().file("b.csv", "server", ago(60)).file("n1.csv", "new", ago(60)).meta(ago(60));
+        if killed_at(number, &server, &stick).is_some() {
+            break;
+        }
+        if stick.read(|root| !root.text(MANIFEST).contains("incomplete")) {
+            continue;
+        }
+        clone.edit(|root| {
+            root.remove(MANIFEST).sub("master").meta(ago(-1800));
+        });
+        let run = server.run(&clone).done();
+        run.outcome("master", "stick wins").says("had been changed too");
+        let expected = master_on(&clone);
+        assert_same(&server.master().files(), &expected);
+        let run = server.run(&stick).done();
+        assert_same(&server.master().files(), &expected);
+        assert_same(&master_on(&stick), &expected);
+        assert!(common::lost::kept_texts(&server, "master/n1.csv").contains(&"new".to_owned()), "{number}: {run}");
+        seen += 1;
+    }
+    assert!(seen > 3, "{seen}");
+}
+
+/// Runs an ingest that is killed before its so manieth change of a name or flush; its code if it came to its end.
+fn killed_at(number: u32, server: &Server, stick: &Stick) -> Option<i32> {
+    let inject = format!("inject=fsync,renameat,syncfs:signal=SIGKILL:when={number}");
+    let strace = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", "trace=fsync,renameat,syncfs", "-e", &inject];
+    let run = server.run(stick).through(&strace).start().wait();
+    if let Some(place) = stick.mountpoint() {
+        rustix::mount::unmount(&place, UnmountFlags::DETACH).unwrap();
+    }
+    run.code
+}
+
 /// Once the server has noted what the stick holds, what is missing there was deleted by a person.
 #[test]
 fn what_is_deleted_on_a_stick_that_was_written_whole_is_deleted_on_the_server_too() {
@@ -215,14 +257,8 @@ fn what_is_deleted_on_a_stick_that_was_written_whole_is_deleted_on_the_server_to
     for number in 1.. {
         let (server, stick) = in_step();
         server.master().file("b.csv", "server", ago(60)).file("n1.csv", "new", ago(60)).meta(ago(60));
-        let inject = format!("inject=fsync,renameat,syncfs:signal=SIGKILL:when={number}");
-        let strace = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", "trace=fsync,renameat,syncfs", "-e", &inject];
-        let run = server.run(&stick).through(&strace).start().wait();
-        if run.code.is_some() {
+        if killed_at(number, &server, &stick).is_some() {
             break;
-        }
-        if let Some(place) = stick.mountpoint() {
-            rustix::mount::unmount(&place, UnmountFlags::DETACH).unwrap();
         }
         let written = stick.read(|root| root.sub("master").has("n1.csv") && root.text(MANIFEST).contains("incomplete"));
         if !written {

@@ -13,6 +13,7 @@
 //! | `<dataset>.pending-N-before`, `-planned` | intent: what the stick held, what it is to hold | before the stick is changed | once `.common` says it |
 //! | `base.json` | the common state from which that began | before the mark | when sealed |
 //! | `mark` | SHA-256 of the manifest that says `incomplete`, the run, and those that it went on with | before the mark gets its name on the stick | when sealed |
+//! | `<dataset>.marked` | `.common` of the stick with the mark, while another stick of the same UUID is in step | before that one's `.common` | with the mark |
 //! | `<dataset>.put` | what an undo put on the stick, to be told from edits | after it | when an ingest comes |
 //! | `consent` | under which name a `REPLACE` lies on the stick that was taken, and for which datasets it is still to be followed | before it is renamed | when it was followed, or given back |
 //! | `mounted` | in which state the stick came | before it is mounted for writing | when it is unmounted |
@@ -264,7 +265,12 @@ impl StickState {
     }
 
     fn common(&self, dataset: Dataset) -> Result<Option<Stream>> {
-        self.open_sound(&common_name(dataset), b"")
+        let common = self.open_sound(&common_name(dataset), b"")?;
+        if self.was_cut_off() && !common.as_ref().is_some_and(|common| self.holds(dataset, common)) {
+            let marked = self.open_sound(&marked_name(dataset), b"")?;
+            return Ok(marked.filter(|marked| self.still_holds(dataset, marked)).or(common));
+        }
+        Ok(common)
     }
 
     /// What both sides of a dataset hold since this run.
@@ -427,16 +433,38 @@ impl StickState {
     pub fn promote(&self, dataset: Dataset) -> Result<()> {
         let dir = self.to_write()?;
         let next = format!("{}.next", dataset.name());
-        if dir.look(next.as_bytes())?.is_none() {
-            return Ok(());
+        let Some(list) = self.next(dataset)? else { return Ok(()) };
+        let is_marked = self.is_of_marked(&list)?;
+        if !is_marked {
+            self.keep_of_marked(dataset)?;
         }
         dir.rename(next.as_bytes(), dir, &common_name(dataset))?;
         dir.remove(&put_name(dataset))?;
         dir.sync()?;
-        // From now on a file that the stick lacks was deleted there: it held all of this durably.
-        forget_pending(dir, dataset)?;
+        if is_marked {
+            // From now on a file that the stick lacks was deleted there: it held all of this durably.
+            forget_pending(dir, dataset)?;
+        }
         // In step by now: a later visit is decided upon anew.
         self.consent_used(dataset)
+    }
+
+    /// Whether a list is of the stick that bears the mark, not of another one with the same UUID.
+    fn is_of_marked(&self, list: &Stream) -> Result<bool> {
+        let met = list.header().previous.as_deref();
+        let by_digest = || Ok::<_, Error>(self.mark()?.is_some_and(|mark| Some(mark.digest.as_str()) == met));
+        Ok(self.was_cut_off() || self.marked.get() || by_digest()?)
+    }
+
+    /// Before `common` becomes another stick's: what it says of the stick that bears the mark stays.
+    fn keep_of_marked(&self, dataset: Dataset) -> Result<()> {
+        let (dir, Some(mark)) = (self.to_write()?, self.mark()?) else { return Ok(()) };
+        let Some(common) = self.common(dataset)? else { return Ok(()) };
+        let run = common.run(dataset.name());
+        if mark.runs.iter().any(|by| run == Some(by)) || self.is_of_marked(&common)? {
+            dir.rename(&common_name(dataset), dir, &marked_name(dataset))?;
+        }
+        Ok(())
     }
 
     /// The ended list `next` is what an undo put on the stick. To the next ingest it is a change since the common state, exactly as if
@@ -510,10 +538,14 @@ impl StickState {
     /// `Io`.
     pub fn forget(&self) -> Result<()> {
         let dir = self.to_write()?;
+        let is_marked = self.marked.get() || self.was_cut_off();
         for dataset in Dataset::ALL {
+            if !is_marked {
+                self.keep_of_marked(dataset)?;
+            }
             dir.remove(&common_name(dataset))?;
         }
-        if self.marked.get() || self.was_cut_off() {
+        if is_marked {
             self.forget_intents(dir)?;
         }
         dir.sync()?;
@@ -524,6 +556,7 @@ impl StickState {
     fn forget_intents(&self, dir: &Dir) -> Result<()> {
         for dataset in Dataset::ALL {
             forget_pending(dir, dataset)?;
+            dir.remove(&marked_name(dataset))?;
         }
         dir.remove(b"base.json")?;
         dir.remove(b"mark")
@@ -594,6 +627,10 @@ impl StickState {
 
 fn common_name(dataset: Dataset) -> Vec<u8> {
     format!("{}.common", dataset.name()).into_bytes()
+}
+
+fn marked_name(dataset: Dataset) -> Vec<u8> {
+    format!("{}.marked", dataset.name()).into_bytes()
 }
 
 fn put_name(dataset: Dataset) -> Vec<u8> {
