@@ -232,6 +232,30 @@ fn a_damaged_archive_gives_way_to_an_older_one() {
     assert!(text.contains(&format!("{} からサーバを元に戻しました", names[0])), "{text}");
 }
 
+/// A wrong digit in the file beside it makes no archive worse whose manifest proves each of its files.
+#[test]
+fn a_wrong_checksum_beside_a_proved_archive_brings_no_older_state() {
+    let (old, _) = two_archives();
+    let newest = old.stick.read(archives).pop().unwrap();
+    let beside = format!("{newest}.sha256");
+    old.stick.edit(|root| {
+        let text = root.text(&beside);
+        let digit = if text.starts_with('0') { "1" } else { "0" };
+        fs::write(root.path(&beside), [digit, &text[1..]].concat()).unwrap();
+    });
+    let device = old.stick.device().to_owned();
+    let check = old.call(&["restore", "--check", "--device", &device]).fails(2);
+    assert!(check.stderr.contains("each file in it is that of its manifest"), "{check}");
+    consent(&old.stick);
+    let new = fresh();
+    let run = recovers(&new, &old.stick);
+    assert!(
+        run.stderr.contains(&format!("{newest} is not what was written")) && run.stderr.contains("all the same"),
+        "{run}"
+    );
+    assert_unchanged(&files(&old.server), &files(&new.server));
+}
+
 /// It may be the only one with the last days in it: the operator unpacks it, and no older one comes back in its stead.
 #[test]
 fn a_newer_archive_that_is_sound_and_not_taken_is_told_of() {

@@ -254,9 +254,6 @@ impl Reader<'_> {
             return Err(fail.error(damage("a zstd frame without content is in it")));
         }
         let total = unframed.total().ok_or_else(|| fail.error(damage("it could not be read to its end")))?;
-        if self.source.sha256.is_some_and(|sha256| sha256 != total.sha256) {
-            return Err(refused(format!("{shown} is not what was written: its SHA-256 is {}", hex(&total.sha256))));
-        }
         if let Some(extract) = &mut self.extract {
             extract.finish()?;
         }
@@ -276,6 +273,18 @@ impl Reader<'_> {
             Some(_) => return Err(refused(format!("{shown} is damaged: its files are not those of its manifest"))),
             None => None,
         };
+        if self.source.sha256.is_some_and(|sha256| sha256 != total.sha256) {
+            let why = format!("{shown} is not what was written: its SHA-256 is {}", hex(&total.sha256));
+            let is_proven = manifest.as_ref().is_some_and(|header| header.seq.is_some());
+            if !is_proven {
+                return Err(refused(why));
+            }
+            // An older archive instead of one whose every file is proved would be the wrong one.
+            if self.source.target.is_none() {
+                return Err(refused(format!("{why}; each file in it is that of its manifest")));
+            }
+            warn!("{why}; it is taken all the same: each file in it is that of its manifest");
+        }
         let (bytes, sha256) = (total.bytes, total.sha256);
         let manifest_sha256 = self.manifest_sha256;
         Ok(Checked { files, content, written: self.written, bytes, sha256, manifest, manifest_sha256 })
