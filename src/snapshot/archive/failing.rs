@@ -40,5 +40,8 @@ impl Failing<'_> {
 
 /// An archive that is damaged.
 pub(super) fn refused(why: String) -> Error {
-    Error::Refused { why, next: "use another archive; `toolmaster restore --check` tells which are sound".to_owned() }
+    Error::Refused {
+        why,
+        next: "use another archive; `toolmaster restore --list --check` tells which are sound".to_owned(),
+    }
 }
