@@ -2,7 +2,7 @@
 //! there once all of it is whole and durable, so that a run that is cut off leaves nothing that looks restored, and the
 //! next one begins anew in the same place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use log::warn;
 
@@ -88,6 +88,12 @@ impl Target {
 }
 
 fn open(path: &Path, again: bool) -> Result<(Dir, Dir)> {
+    if let Some(snapshot) = snapshot_around(path) {
+        return Err(Error::Refused {
+            why: format!("{} lies in a snapshot, {}", path.display(), snapshot.display()),
+            next: "name a directory elsewhere; a snapshot stays as it was taken".to_owned(),
+        });
+    }
     match std::fs::create_dir(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(Error::io("make the directory", path, error));
@@ -108,4 +114,17 @@ fn open(path: &Path, again: bool) -> Result<(Dir, Dir)> {
     }
     let unfinished = dest.make(UNFINISHED, 0o700)?;
     Ok((dest, unfinished))
+}
+
+/// The snapshot that a path lies in, if it does: what is restored into one makes it another.
+fn snapshot_around(path: &Path) -> Option<PathBuf> {
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(_) => path.parent()?.canonicalize().ok()?,
+    };
+    let is_snapshot = |dir: &&Path| {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        crate::clock::parse_dir_name(name).is_some() && dir.join("db").join("pg_dump.sql").exists()
+    };
+    real.ancestors().find(is_snapshot).map(Path::to_owned)
 }

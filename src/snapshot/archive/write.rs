@@ -127,7 +127,9 @@ impl Writer<'_> {
     fn file(&mut self, walk: &Walk, entry: &Entry) -> Result<()> {
         let path = walk.path();
         let Some(listed) = self.list.head().filter(|head| path_order(&head.path, path).is_le()) else {
-            return Err(self.not_whole(path, "is not in its manifest"));
+            // Somebody's copy beside it makes what was taken no worse.
+            warn!("left out: {} is not in its manifest", self.snapshot.shown(path));
+            return Ok(());
         };
         if listed.path != path {
             return Err(self.not_whole(&listed.path, "is missing"));
