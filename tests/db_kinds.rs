@@ -94,6 +94,26 @@ fn extensions_in_schemas_of_their_own_and_foreign_servers() {
     );
 }
 
+/// Bytes that are no text in any encoding: such a database is old, and holds what its programs wrote.
+#[test]
+fn a_database_without_an_encoding() {
+    let (site, _one) = site("");
+    let name = &site.database.name;
+    let bare = "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    postgres().psql("postgres", &format!("DROP DATABASE {name}"));
+    postgres().psql("postgres", &format!("CREATE DATABASE {name} {bare}"));
+    site.database.psql("CREATE TABLE tools (name text); SET client_encoding = 'SQL_ASCII'; INSERT INTO tools VALUES (E'\\xff\\x83\\x5c'), (E'\\xe5\\x88\\x83')");
+    site.snapshot();
+    let target = postgres().database();
+    postgres().psql("postgres", &format!("DROP DATABASE {}", target.name));
+    postgres().psql("postgres", &format!("CREATE DATABASE {} {bare}", target.name));
+    restore_into(&site, &target).ended(0);
+    let bytes = "SELECT encode(convert_to(name, 'SQL_ASCII'), 'hex') FROM tools ORDER BY 1";
+    assert_eq!(target.psql(bytes), site.database.psql(bytes));
+    let drill = site.call(&["restore-drill"]).finish();
+    drill.ended(0);
+}
+
 #[test]
 fn policies_for_roles_and_row_security() {
     comes_back_equal(

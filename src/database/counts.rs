@@ -27,6 +27,9 @@ pub const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema
 const TABLES: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
     AND c.relpersistence <> 't' AND has_table_privilege(c.oid, 'SELECT')";
 
+/// A database without an encoding holds any bytes: they are counted, not read.
+const RAW: &str = "SELECT current_setting('server_encoding') = 'SQL_ASCII' AS raw \\gset toolmaster_\n\\if :toolmaster_raw\nSET client_encoding = 'SQL_ASCII';\n\\endif\n";
+
 /// Schema, name, whether it has rows of its own, and the column that is cheapest to read.
 type Table = (String, String, bool, Option<String>);
 
@@ -73,7 +76,7 @@ impl<'a> Moment<'a> {
         let mut moment = Moment { client, session, snapshot: String::new(), counts, tables, asked: 0 };
         // Of the columns one of fixed length, the shortest. Generated ones can't be copied.
         let question = format!(
-            "{SESSION}{begin}SELECT count(*) FROM pg_largeobject_metadata;\n\
+            "{SESSION}{RAW}{begin}SELECT count(*) FROM pg_largeobject_metadata;\n\
             SELECT json_build_array('subscription ' || s.subname) FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid \
             WHERE d.datname = current_database();\n\
             SELECT json_build_array(CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END, s.setdatabase <> 0, \
