@@ -184,6 +184,32 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(site.server.tree().snapshot_of_inodes(), before);
 }
 
+/// What the run would not get from the database, the dry run does not get either.
+#[test]
+fn a_dry_run_ends_as_the_run_does() {
+    let site = Site::new();
+    let elsewhere = postgres().uri_text("nowhere");
+    site.database.psql("CREATE TABLE broken (label text); CREATE TYPE mood AS ENUM ('well'); ALTER TABLE broken ADD a mood; INSERT INTO broken VALUES ('x', 'well')");
+    for (arguments, says) in [
+        (vec![format!("--pg-uri={elsewhere}")], "nowhere"),
+        (vec!["--pg-option=--no-such-option".to_owned()], "no-such-option"),
+        (vec![], ""),
+    ] {
+        if says.is_empty() {
+            site.database.psql("DELETE FROM pg_enum WHERE enumlabel = 'well'");
+        }
+        let ends = |flag: &[&str]| {
+            let call = arguments.iter().fold(site.call(), |call, argument| call.flag(argument));
+            let run = flag.iter().fold(call, |call, flag| call.flag(flag)).finish();
+            assert!(run.stderr.contains(says) && !run.stderr.contains("invalid snapshot identifier"), "{run}");
+            run.code
+        };
+        assert_eq!(ends(&["--dry-run"]), ends(&[]));
+        assert_ne!(ends(&["--dry-run"]), Some(0), "{arguments:?}");
+    }
+    assert_eq!(site.names(), [""; 0]);
+}
+
 #[test]
 fn retention_keeps_the_newest_seven_whatever_their_age() {
     let site = Site::new();

@@ -145,6 +145,7 @@ impl Visit<'_> {
         if self.same_archive(work, stick)?.is_some() {
             info!("plan: leave {name} as it is: it is of the newest snapshot, and sound");
         } else {
+            proof::examine(work, true)?;
             for name in stay::first_to_go(work, stick, &self.archives, self.believed)? {
                 info!("plan: remove {name} from the stick to make room");
             }
@@ -313,7 +314,7 @@ fn write_to(work: &Work, out: &mut dyn Write, progress: &mut Progress) -> Result
     let written = archive::write_listed(&work.dir, &work.manifest, &work.snapshot.name, out, progress);
     written.map_err(|error| {
         let is_snapshots = matches!(error, Error::Refused { .. } | Error::Unreadable { .. });
-        match (if is_snapshots { proof::examine(work) } else { Ok(()) }, error) {
+        match (if is_snapshots { proof::examine(work, false) } else { Ok(()) }, error) {
             (Err(Error::Interrupted), _) => Error::Interrupted,
             (_, Error::Refused { why, .. }) => Error::Failed { why, next: rot::NEXT },
             (_, error) => error,

@@ -284,7 +284,7 @@ fn note_rotten(env: &Env, snapshot: &Path) -> Result<()> {
     let server = Server::open(&env.settings, false)?;
     let Some(state) = &server.state else { return Ok(()) };
     let mut progress = Progress::new("looking for the fault".to_owned(), 0, 0);
-    match rot::examine(&Dir::open(snapshot)?, state, &mut progress) {
+    match rot::examine(&Dir::open(snapshot)?, Some(state), &mut progress) {
         Err(Error::Failed { .. }) => Ok(()),
         examined => examined,
     }

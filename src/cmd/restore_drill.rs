@@ -83,7 +83,7 @@ fn read_files(snapshot: &Dir, env: &Env) -> Result<u64> {
     let server = Server::open(&env.settings, false)?;
     let Some(state) = &server.state else { return Ok(0) };
     let mut progress = Progress::new("reading the newest snapshot".to_owned(), 0, 0);
-    rot::examine(snapshot, state, &mut progress)?;
+    rot::examine(snapshot, Some(state), &mut progress)?;
     Ok(verify::measure(snapshot, &PARTS)?.0)
 }
 

@@ -176,6 +176,7 @@ fn datasets(server: &Server, root: Option<&Dir>, previous: Option<&Generation>) 
 
 fn plan(args: &Args, env: &Env, sources: &Sources, path: &Path) -> Result<PathBuf> {
     info!("plan: dump {} with pg_dump", sources.uri);
+    dump::rehearse(&sources.uri, &dump_options(args))?;
     for dataset in &sources.datasets {
         let (parent, name) = sources.server.place(*dataset);
         info!("plan: take {}", parent.path_of(name).display());
@@ -273,13 +274,16 @@ fn went_away(dataset: Dataset) -> Error {
     }
 }
 
+fn dump_options(args: &Args) -> dump::Options {
+    // The timer's run may come before the database is up.
+    let wait = std::env::var_os("INVOCATION_ID").is_some();
+    dump::Options { pg_options: args.pg_option.clone(), wait, ..dump::Options::default() }
+}
+
 /// The dump's files as the manifest lists them, in its order, and what the database counted.
 fn take_dump(args: &Args, sources: &Sources, built: &Dir) -> Result<(Vec<Listed>, Option<Counts>)> {
     let dir = built.make(b"db", 0o700)?;
-    // The timer's run may come before the database is up.
-    let wait = std::env::var_os("INVOCATION_ID").is_some();
-    let options = dump::Options { pg_options: args.pg_option.clone(), wait, ..dump::Options::default() };
-    let counts = dump::dump(&sources.uri, &options, &dir)?;
+    let counts = dump::dump(&sources.uri, &dump_options(args), &dir)?;
     let listed = |name: &[u8]| {
         let (_, entry) = dir.read(name)?;
         Ok(Listed::of(&[b"db/", name].concat(), &entry, Some(copy::hash(&dir, name)?)))

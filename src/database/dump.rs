@@ -2,7 +2,7 @@
 //! itself in the same transaction.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 use log::warn;
@@ -66,7 +66,7 @@ pub fn dump(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> 
         Client::psql(uri)?.wait()?;
     }
     let done = std::thread::scope(|scope| {
-        let roles = scope.spawn(|| roles(uri, options, to));
+        let roles = scope.spawn(|| roles(uri, options, Output::File(to.create(GLOBALS, 0o600)?)));
         let counts = tables(uri, options, to);
         match roles.join() {
             Ok(Err(error)) => counts.and(Err(error)),
@@ -80,12 +80,23 @@ pub fn dump(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Counts>> 
     done
 }
 
+/// Asks for all that [`dump`] asks for, and throws it away.
+///
+/// # Errors
+/// As [`dump`].
+pub fn rehearse(uri: &PgUri, options: &Options) -> Result<()> {
+    check_options(&options.pg_options)?;
+    roles(uri, options, Output::Nowhere)?;
+    let (client, psql) = (Client::pg_dump(uri)?, Client::psql(uri)?);
+    let moment = Moment::begin(&psql, options.limit)?;
+    write(&client, options, moment, Output::Nowhere, Path::new("/dev/null"))?.count().map(drop)
+}
+
 /// The roles without their passwords. They are read as text when they are needed, never run.
-fn roles(uri: &PgUri, options: &Options, to: &Dir) -> Result<()> {
+fn roles(uri: &PgUri, options: &Options, output: Output) -> Result<()> {
     let client = Client::pg_dumpall(uri)?;
     let database = format!("--database={}", uri.database());
     let arguments = ["--globals-only", "--no-role-passwords", "--no-password", &database];
-    let output = Output::File(to.create(GLOBALS, 0o600)?);
     client.check(&client.program(&arguments, options.limit).output(output).end()?)
 }
 
@@ -104,7 +115,7 @@ fn tables_at_once(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Cou
     let (client, psql) = (Client::pg_dump(uri)?, Client::psql(uri)?);
     let file = to.create(DUMP, 0o600)?;
     let moment = Moment::begin(&psql, options.limit)?;
-    write(&client, options, &moment.snapshot, file, to)?;
+    let moment = write(&client, options, moment, Output::File(file), &to.path_of(DUMP))?;
     let survey = survey(to)?;
     if !survey.whole {
         let why = format!("pg_dump said that it is done, but {} is not whole", to.shown(DUMP));
@@ -123,18 +134,29 @@ fn tables_at_once(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Cou
     Ok(Some(counts))
 }
 
-fn write(client: &Client<'_>, options: &Options, snapshot: &str, file: File, to: &Dir) -> Result<()> {
-    let snapshot = format!("--snapshot={snapshot}");
+/// Writes the dump of a moment. `path`: where to, for messages.
+fn write<'a>(
+    client: &Client<'_>,
+    options: &Options,
+    moment: Moment<'a>,
+    output: Output,
+    path: &Path,
+) -> Result<Moment<'a>> {
+    let snapshot = format!("--snapshot={}", moment.snapshot);
     let mut arguments = ARGUMENTS.to_vec();
     arguments.extend([WAIT, &snapshot]);
     arguments.extend(options.pg_options.iter().map(String::as_str));
-    let ended = client.program(&arguments, options.limit).output(Output::File(file)).end()?;
+    let ended = client.program(&arguments, options.limit).output(output).end()?;
     if ended.status.success() {
-        return Ok(());
+        return Ok(moment);
+    }
+    // The session that holds the moment has ended, and knows why.
+    if ended.words.contains("invalid snapshot identifier") {
+        moment.count()?;
     }
     // pg_dump says "output file" of its own output; a full disk of the database is another one.
     if ended.words.contains("output file") && ended.words.contains("No space left on device") {
-        return Err(Error::io("write", &to.path_of(DUMP), Errno::NOSPC));
+        return Err(Error::io("write", path, Errno::NOSPC));
     }
     if ended.words.contains("canceling statement due to") && ended.words.contains("LOCK TABLE") {
         return Err(Error::Busy {

@@ -66,11 +66,11 @@ fn change(state: &Dir, with: impl FnOnce(&mut BTreeSet<Vec<u8>>)) -> Result<()> 
     atomic::write(state, NOTE, &text, 0o600)
 }
 
-/// Reads every file of a snapshot and holds it against its manifest; what is rotten is noted. `state`: the server's `.toolmaster`.
+/// Reads every file of a snapshot and holds it against its manifest; what is rotten is noted in `state`, the server's `.toolmaster`.
 ///
 /// # Errors
 /// `Failed` if anything is not as the manifest says, naming the first; `Io`, `Interrupted`, `Unreadable`.
-pub fn examine(snapshot: &Dir, state: &Dir, progress: &mut Progress) -> Result<()> {
+pub fn examine(snapshot: &Dir, state: Option<&Dir>, progress: &mut Progress) -> Result<()> {
     let Some((file, _)) = snapshot.read_if_there(generation::MANIFEST)? else { return Ok(()) };
     let list = Stream::new(file, snapshot.shown(generation::MANIFEST), b"")?;
     let mut rotten = BTreeSet::new();
@@ -86,7 +86,7 @@ pub fn examine(snapshot: &Dir, state: &Dir, progress: &mut Progress) -> Result<(
         }
         Ok(())
     })?;
-    note(state, &rotten)?;
+    state.map_or(Ok(()), |state| note(state, &rotten))?;
     match first {
         None => Ok(()),
         Some(first) => {

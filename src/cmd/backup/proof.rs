@@ -34,7 +34,7 @@ pub(super) fn whole(shown: &str, sha256: Option<[u8; 32]>) -> Source<'_> {
 /// `Failed` if the snapshot is damaged, or else the stick can't keep what is written; as [`verify`].
 pub(super) fn read_back(dir: &Dir, name: &[u8], work: &Work) -> Result<Checked> {
     verify(dir, name, work, None).map_err(|error| match error {
-        Error::Refused { why, .. } => match examine(work) {
+        Error::Refused { why, .. } => match examine(work, false) {
             Ok(()) => Error::Failed {
                 why: format!("what the stick gives back is not what was written: {why}"),
                 next: "use another stick; the archives on this one are as they were",
@@ -45,12 +45,13 @@ pub(super) fn read_back(dir: &Dir, name: &[u8], work: &Work) -> Result<Checked> 
     })
 }
 
-/// Holds every file of the snapshot against its manifest, and notes what is rotten. Of one without a manifest there is nothing to hold it against.
+/// Holds every file of the snapshot against its manifest, and notes what is rotten, but in a dry run. Of one without a manifest there is nothing to hold it
+/// against.
 ///
 /// # Errors
 /// As [`rot::examine`].
-pub(super) fn examine(work: &Work) -> Result<()> {
-    let Some(state) = &work.state else { return Ok(()) };
+pub(super) fn examine(work: &Work, dry_run: bool) -> Result<()> {
+    let state = work.state.as_ref().filter(|_| !dry_run);
     let mut progress = Progress::new(format!("{}: looking for the fault", work.snapshot.name), 0, 0);
     rot::examine(&work.dir, state, &mut progress)
 }
