@@ -94,6 +94,25 @@ fn extensions_in_schemas_of_their_own_and_foreign_servers() {
     );
 }
 
+/// Whoever finds a stick finds no other server's password on it. All else of the mapping comes back.
+#[test]
+fn a_user_mapping_comes_back_without_its_password() {
+    let mapping = |password: &str| {
+        format!(
+            "CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE EXTENSION postgres_fdw; CREATE SERVER s FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'x');\n\
+            CREATE USER MAPPING FOR app SERVER s OPTIONS (user 'u', password '{password}', password_required 'true');"
+        )
+    };
+    let (site, _one) = site(&mapping("hunter2"));
+    let expected = postgres().database();
+    expected.psql(&mapping(""));
+    let (target, run) = comes_back(&site);
+    common::assert_unchanged(&expected.dump(), &target.dump());
+    assert!(run.stderr.contains("the password of USER MAPPING app SERVER s"), "{run}");
+    let files = site.latest().path("");
+    assert_eq!(shell(&files, "grep -rl hunter2 . || true"), "");
+}
+
 /// Bytes that are no text in any encoding: such a database is old, and holds what its programs wrote.
 #[test]
 fn a_database_without_an_encoding() {

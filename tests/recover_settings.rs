@@ -58,12 +58,16 @@ fn with_settings() -> Site {
     let text = fs::read_to_string(CONFIG).unwrap();
     fs::write(CONFIG, text.replace("pi-zero.local", "zero-7.local")).unwrap();
     let etc = Tree::at("/etc/toolmaster");
-    etc.file("ingest.d/10-tell", "#!/bin/sh\ntouch /run/told\n", ago(60)).file("site.applied", "{}", ago(60));
+    etc.file("ingest.d/10-tell", "#!/bin/sh\n# toolmaster: no secrets\ntouch /run/told\n", ago(60)).file(
+        "site.applied",
+        "{}",
+        ago(60),
+    );
     etc.file("postgres-password", "s3cret\n", ago(60));
     for (name, mode) in [("ingest.d/10-tell", 0o755), ("postgres-password", 0o600)] {
         fs::set_permissions(etc.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
-    site.server.tree().file("docker-compose.yml", "services: {}\n", ago(60)).file(
+    site.server.tree().file("docker-compose.yml", "# toolmaster: no secrets\nservices: {}\n", ago(60)).file(
         ".toolmaster/enroll-key",
         [7; 32],
         ago(60),

@@ -2,6 +2,7 @@
 //! itself in the same transaction.
 
 use std::collections::BTreeSet;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -121,10 +122,17 @@ fn tables_at_once(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Cou
         let why = format!("pg_dump said that it is done, but {} is not whole", to.shown(DUMP));
         return Err(Error::Failed { why, next: SEE_THE_DISK });
     }
+    if !survey.passwords.is_empty() {
+        leave_passwords_out(to)?;
+    }
     let mut counts = moment.count()?;
     counts.left_out.extend(survey.left_out.iter().cloned());
     if !counts.left_out.is_empty() {
         warn!("a restore leaves out what only a superuser may make: {}", shown(&counts.left_out));
+    }
+    for mapping in &survey.passwords {
+        warn!("the password of {mapping} is not in the dump");
+        counts.left_out.push(format!("the password of {mapping}"));
     }
     let counts = prove(counts, &survey, !options.pg_options.is_empty(), to)?;
     if counts.tables() > MAX_TABLES {
@@ -171,6 +179,21 @@ fn survey(to: &Dir) -> Result<Survey> {
     let (file, _) = to.read(DUMP)?;
     entries::read(file, std::io::sink(), &BTreeSet::new()).map_err(|trouble| match trouble {
         Trouble::Source(source) | Trouble::Sink(source) => Error::Unreadable { path: to.shown(DUMP), source },
+    })
+}
+
+/// Another server's password is no part of what was lost with this one, and whoever finds a stick reads it.
+fn leave_passwords_out(to: &Dir) -> Result<()> {
+    const WITHOUT: &[u8] = b".pg_dump.sql.tmp";
+    let failed = |error| Error::io("write", &to.path_of(WITHOUT), error);
+    let mut out = BufWriter::with_capacity(256 * 1024, to.create(WITHOUT, 0o600)?);
+    let (file, _) = to.read(DUMP)?;
+    let done = entries::without_passwords(file, &mut out).map_err(|trouble| match trouble {
+        Trouble::Source(source) => Error::Unreadable { path: to.shown(DUMP), source },
+        Trouble::Sink(error) => failed(error),
+    });
+    done.and_then(|()| out.flush().map_err(failed)).and_then(|()| to.rename(WITHOUT, to, DUMP)).inspect_err(|_| {
+        let _ = to.remove(WITHOUT);
     })
 }
 

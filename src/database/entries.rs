@@ -32,6 +32,8 @@ pub struct Survey {
     pub schemas: BTreeSet<Vec<u8>>,
     /// What only a superuser may make, and what is therefore left out.
     pub left_out: Vec<String>,
+    /// Of which user mappings it holds a password.
+    pub passwords: BTreeSet<String>,
     /// Whether its last comment is there, and nothing behind it.
     pub whole: bool,
 }
@@ -84,6 +86,38 @@ struct Reader<'a> {
     /// Where the rows are counted.
     table: Option<(String, String)>,
     makes_large_objects: bool,
+    /// The user mapping whose statement it is.
+    mapping: Option<String>,
+    /// What of the line is a password.
+    password: Password,
+}
+
+/// A password among the options of a user mapping: `password 'x',`. Its value may have line breaks.
+#[derive(Clone, Copy)]
+enum Password {
+    None,
+    /// From here, and perhaps up to there.
+    Begins(usize, Option<usize>),
+    Within,
+    /// Up to here.
+    Ends(usize),
+}
+
+impl<'a> Reader<'a> {
+    fn new(there: &'a BTreeSet<Vec<u8>>) -> Reader<'a> {
+        Reader {
+            found: Survey { readable: true, ..Survey::default() },
+            mode: Mode::Statements,
+            comment: false,
+            entry: None,
+            begun: false,
+            there,
+            table: None,
+            makes_large_objects: false,
+            mapping: None,
+            password: Password::None,
+        }
+    }
 }
 
 /// Reads a dump to its end and hands on what a role without rights is to be given: not its `\restrict`, not what is left out,
@@ -92,16 +126,33 @@ struct Reader<'a> {
 /// # Errors
 /// [`Trouble`].
 pub fn read(source: impl Read, mut sink: impl Write, there: &BTreeSet<Vec<u8>>) -> Result<Survey, Trouble> {
-    let mut reader = Reader {
-        found: Survey { readable: true, ..Survey::default() },
-        mode: Mode::Statements,
-        comment: false,
-        entry: None,
-        begun: false,
-        there,
-        table: None,
-        makes_large_objects: false,
+    pass(source, Reader::new(there), |line, hand_on, _| if hand_on { sink.write_all(line) } else { Ok(()) })
+}
+
+/// Hands on all of a dump but the passwords of user mappings; these are empty then.
+///
+/// # Errors
+/// [`Trouble`].
+pub fn without_passwords(source: impl Read, mut sink: impl Write) -> Result<(), Trouble> {
+    let write = |line: &[u8], _, password| match password {
+        Password::None => sink.write_all(line),
+        Password::Begins(from, to) => {
+            sink.write_all(line.get(..from).unwrap_or_default())?;
+            sink.write_all(b"''")?;
+            sink.write_all(to.and_then(|to| line.get(to..)).unwrap_or_default())
+        }
+        Password::Within => Ok(()),
+        Password::Ends(to) => sink.write_all(line.get(to..).unwrap_or_default()),
     };
+    pass(source, Reader::new(&BTreeSet::new()), write).map(drop)
+}
+
+/// Reads a dump to its end; `write` gets each line, whether a load is to have it, and what of it is a password.
+fn pass(
+    source: impl Read,
+    mut reader: Reader<'_>,
+    mut write: impl FnMut(&[u8], bool, Password) -> io::Result<()>,
+) -> Result<Survey, Trouble> {
     let mut source = BufReader::with_capacity(256 * 1024, source);
     let (mut line, mut at_start) = (Vec::new(), true);
     loop {
@@ -112,9 +163,7 @@ pub fn read(source: impl Read, mut sink: impl Write, there: &BTreeSet<Vec<u8>>) 
         }
         let hand_on = if at_start { reader.line(&line) } else { !matches!(reader.mode, Mode::LeftOut) };
         at_start = line.ends_with(b"\n");
-        if hand_on {
-            sink.write_all(&line).map_err(Trouble::Sink)?;
-        }
+        write(&line, hand_on, reader.password).map_err(Trouble::Sink)?;
     }
 }
 
@@ -126,9 +175,14 @@ impl Reader<'_> {
             self.row(text);
             return true;
         }
+        self.password = self.password_in(line);
+        if !matches!(self.password, Password::None) {
+            return true;
+        }
         let after_comment = std::mem::replace(&mut self.comment, text == b"--");
         if self.comment {
             self.mode = Mode::Statements;
+            self.mapping = None;
             return true;
         }
         if text == END && after_comment {
@@ -165,6 +219,20 @@ impl Reader<'_> {
             self.mode = Mode::LeftOut;
         }
         kept
+    }
+
+    fn password_in(&mut self, line: &[u8]) -> Password {
+        let quotes = |text: &[u8]| text.iter().filter(|byte| **byte == b'\'').count();
+        let last = line.iter().rposition(|byte| *byte == b'\'').map(|at| at + 1);
+        match (self.password, last) {
+            (Password::Begins(_, None) | Password::Within, Some(last)) if quotes(line) % 2 == 1 => Password::Ends(last),
+            (Password::Begins(_, None) | Password::Within, _) => Password::Within,
+            _ => {
+                let (Some(mapping), Some(from)) = (&self.mapping, text::password(line)) else { return Password::None };
+                self.found.passwords.insert(mapping.clone());
+                Password::Begins(from, last.filter(|_| quotes(line) % 2 == 0))
+            }
+        }
     }
 
     fn large_object(&mut self, text: &[u8]) {
@@ -206,6 +274,7 @@ impl Reader<'_> {
             b"EXTENSION" => self.found.extensions.extend(extension(text)),
             // Since version 17 one entry makes many.
             b"BLOB" | b"BLOB METADATA" => self.large_object(text),
+            b"USER MAPPING" => self.mapping = Some(shown()),
             b"COMMENT" => return !is_comment_on(text, &[b"EXTENSION", b"EVENT TRIGGER", b"SUBSCRIPTION"]),
             b"SUBSCRIPTION" | b"SUBSCRIPTION TABLE" => {
                 self.found.left_out.push(format!("subscription {}", shown()));

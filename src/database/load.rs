@@ -131,7 +131,10 @@ fn beside(uri: &PgUri, source: &Source, kind: Kind, and_then: impl FnOnce(Aside)
     and_then(aside)?;
     let failed = std::mem::replace(&mut counts.left_out, named(source, survey));
     if !counts.left_out.is_empty() {
-        warn!("left out, since only a superuser may make it: {}; make it anew by hand", shown(&counts.left_out));
+        warn!(
+            "left out, since only a superuser may make it or a backup holds no password: {}; make it anew by hand",
+            shown(&counts.left_out)
+        );
     }
     if !failed.is_empty() {
         warn!("all rows are there, but this failed: {}; make it anew by hand", failed.join(", "));

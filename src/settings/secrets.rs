@@ -19,6 +19,12 @@ const NAMES: [&str; 12] = [
 /// What stands before a secret in a line of a program.
 const WORDS: [&str; 2] = ["bearer ", "basic "];
 
+/// Whether what has that name is a secret.
+pub fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    NAMES.iter().any(|secret| name.ends_with(secret))
+}
+
 /// The text without secrets.
 pub fn blanked(text: &str) -> String {
     text.split_inclusive('\n').map(|line| words(&values(&addresses(line)))).collect()

@@ -20,6 +20,12 @@ const TAKEN: [&[u8]; 4] = [b"ingest.d/", b"update.d/", b"backup.d/", b"site.appl
 /// A file with one of these is a key, whoever may read it.
 const KEYS: [&str; 2] = ["PRIVATE KEY-----", "AGE-SECRET-KEY-"];
 
+/// What sites write themselves. In a program a password can stand in any form, so that somebody has to say that there is none.
+const OWN: [&[u8]; 2] = [b"etc/toolmaster/ingest.d/", b"server/docker-compose.yml"];
+/// How a file says so, in one of its first lines.
+const NO_SECRETS: &str = "toolmaster: no secrets";
+const FIRST_LINES: usize = 10;
+
 /// A file to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -84,6 +90,11 @@ fn item(dir: &Dir, name: &[u8], entry: &Entry, path: Vec<u8>) -> Result<Option<I
     let read = file.take(MAX_SIZE).read_to_end(&mut bytes);
     read.map_err(|source| Error::Unreadable { path: dir.shown(name), source })?;
     let text = String::from_utf8_lossy(&bytes);
+    let is_own = OWN.iter().any(|own| path.starts_with(own));
+    if is_own && !text.lines().take(FIRST_LINES).any(|line| line.contains(NO_SECRETS)) {
+        info!("{} is not in the snapshot: no line \"# {NO_SECRETS}\" is in it", dir.shown(name));
+        return Ok(None);
+    }
     let blanked = secrets::blanked(&text);
     let is_program = entry.mode & 0o111 != 0;
     if KEYS.iter().any(|key| text.contains(key)) || is_program && blanked != text {
@@ -116,15 +127,20 @@ mod tests {
         put("etc/default/toolmaster", "PG_URI=postgresql://app:hunter2@h/d\nBACKUP_RETENTION=9\n", 0o644);
         put("etc/mirrorctl/config.json", "{\"mirror_db_uri\": \"postgresql://u:hunter2@h/d\", \"a\": 1}", 0o640);
         put("etc/toolmaster/postgres-password", "hunter2", 0o600);
-        put("etc/toolmaster/ingest.d/tell", "#!/bin/sh\n", 0o755);
-        put("etc/toolmaster/ingest.d/call", "curl -H 'Authorization: Bearer hunter2' http://h", 0o755);
+        put("etc/toolmaster/ingest.d/tell", "#!/bin/sh\n# toolmaster: no secrets\n", 0o755);
+        put("etc/toolmaster/ingest.d/pass", "#!/bin/sh\nsmbclient //nas/x -U user%hunter2\n", 0o755);
+        put(
+            "etc/toolmaster/ingest.d/call",
+            "# toolmaster: no secrets\ncurl -H 'Authorization: Bearer hunter2' http://h",
+            0o755,
+        );
         put("etc/toolmaster/notify.d/chat", "curl https://chat.example/hooks/hunter2", 0o755);
         put("etc/toolmaster/backup.d/site.age", "age1public\n", 0o644);
         put("etc/toolmaster/backup.d/wrong.age", "AGE-SECRET-KEY-1HUNTER2\n", 0o644);
         put("etc/toolmaster/ingest.d/huge", &"x".repeat(2 << 20), 0o644);
         put("etc/toolmaster/notes", "hunter2", 0o644);
         put("srv/.env", "x", 0o600);
-        put("srv/docker-compose.yml", "POSTGRES_PASSWORD: hunter2\n", 0o644);
+        put("srv/docker-compose.yml", "# toolmaster: no secrets\nPOSTGRES_PASSWORD: hunter2\n", 0o644);
         std::os::unix::fs::symlink("/etc/shadow", root.path().join("etc/toolmaster/ingest.d/link")).unwrap();
         let items = list(&root.path().join("etc"), &root.path().join("srv")).unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -133,8 +149,8 @@ mod tests {
             ("etc/default/toolmaster", "PG_URI=postgresql://app@h/d\nBACKUP_RETENTION=9\n"),
             ("etc/mirrorctl/config.json", "{\"mirror_db_uri\": \"postgresql://u@h/d\", \"a\": 1}"),
             ("etc/toolmaster/backup.d/site.age", "age1public\n"),
-            ("etc/toolmaster/ingest.d/tell", "#!/bin/sh\n"),
-            ("server/docker-compose.yml", "POSTGRES_PASSWORD: \n"),
+            ("etc/toolmaster/ingest.d/tell", "#!/bin/sh\n# toolmaster: no secrets\n"),
+            ("server/docker-compose.yml", "# toolmaster: no secrets\nPOSTGRES_PASSWORD: \n"),
         ];
         assert_eq!(found, expected.map(|(path, text)| (path.to_owned(), text.to_owned())));
     }

@@ -107,3 +107,42 @@ fn rows_that_are_inserted_are_not_counted() {
     let text = [entry("t", "TABLE", "CREATE TABLE public.t ();"), insert, END_OF_DUMP.to_owned()].concat();
     assert_eq!(pass(&text, &[]).0.tables[&table("t")], None);
 }
+
+#[test]
+fn passwords_of_user_mappings_are_found_and_emptied_and_nothing_else_is() {
+    let like = "    password 'row',\n";
+    let mapping = |password: &str| {
+        entry(
+            "USER MAPPING app SERVER s",
+            "USER MAPPING",
+            &format!("CREATE USER MAPPING FOR app SERVER s OPTIONS (\n    password {password},\n    \"user\" 'u'\n);"),
+        )
+    };
+    let text = |password: &str| {
+        [
+            entry("t", "TABLE", "CREATE TABLE public.t (\n a text\n);").as_str(),
+            &data("t", &format!("--\n-- Name: x; Type: USER MAPPING; Schema: -; Owner: -\n--\n\n{like}")),
+            &mapping(password),
+            &entry("f", "FUNCTION", &format!("CREATE FUNCTION f() AS $$\n{like}$$;")),
+            END_OF_DUMP,
+            "\\unrestrict abc\n\n",
+        ]
+        .concat()
+    };
+    for password in
+        ["'x'", "'it''s'", "E'a\\\\b'", "'a\n--\nb'", "'a\n\n--\n-- Name: z; Type: TABLE; Schema: -; Owner: -\n'", "''"]
+    {
+        let text = (text(password), text(if password.starts_with('E') { "E''" } else { "''" }));
+        let (survey, passed) = pass(&text.0, &[]);
+        assert_eq!(survey.passwords.iter().map(String::as_str).collect::<Vec<_>>(), ["USER MAPPING app SERVER s"]);
+        assert_eq!(passed, text.0.replace("\\unrestrict abc\n", ""), "an old dump's is loaded");
+        let mut without = Vec::new();
+        without_passwords(text.0.as_bytes(), &mut without).unwrap();
+        assert_eq!(String::from_utf8(without).unwrap(), text.1, "{password}");
+        assert!(survey.whole && pass(&text.1, &[]).0.whole);
+    }
+    for harmless in ["password_required 'false'", "\"user\" 'password'", "sslcert '/p'"] {
+        let text = mapping("'x'").replace("password 'x'", harmless);
+        assert!(pass(&text, &[]).0.passwords.is_empty(), "{harmless}");
+    }
+}

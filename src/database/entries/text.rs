@@ -1,5 +1,15 @@
 //! Single lines of a dump. *Pure.*
 
+use crate::settings::secrets::is_secret;
+
+/// Where in `    password 'x',` of a user mapping's statement the value begins.
+pub fn password(line: &[u8]) -> Option<usize> {
+    let quote = line.iter().position(|byte| *byte == b'\'')?;
+    let name = std::str::from_utf8(line.get(..quote)?).ok()?.trim();
+    let name = name.strip_suffix(" E").unwrap_or(name).trim_matches('"');
+    is_secret(name).then_some(quote)
+}
+
 /// An extension and the schema that it is to be in, as the dump writes that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
