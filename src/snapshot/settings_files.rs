@@ -23,7 +23,7 @@ const KEYS: [&str; 2] = ["PRIVATE KEY-----", "AGE-SECRET-KEY-"];
 /// What sites write themselves. In a program a password can stand in any form, so that somebody has to say that there is none.
 const OWN: [&[u8]; 2] = [b"etc/toolmaster/ingest.d/", b"server/docker-compose.yml"];
 /// How a file says so, in one of its first lines.
-const NO_SECRETS: &str = "toolmaster: no secrets";
+const NO_SECRETS: &str = "# toolmaster: no secrets";
 const FIRST_LINES: usize = 10;
 
 /// A file to take.
@@ -92,7 +92,7 @@ fn item(dir: &Dir, name: &[u8], entry: &Entry, path: Vec<u8>) -> Result<Option<I
     let text = String::from_utf8_lossy(&bytes);
     let is_own = OWN.iter().any(|own| path.starts_with(own));
     if is_own && !text.lines().take(FIRST_LINES).any(|line| line.contains(NO_SECRETS)) {
-        info!("{} is not in the snapshot: no line \"# {NO_SECRETS}\" is in it", dir.shown(name));
+        info!("{} is not in the snapshot: no line \"{NO_SECRETS}\" is in it", dir.shown(name));
         return Ok(None);
     }
     let blanked = secrets::blanked(&text);
