@@ -61,7 +61,7 @@ impl Place {
 fn load(uri: &PgUri, text: impl AsRef<[u8]>) -> Result<Counts, Error> {
     let place = place();
     fs::write(place.file(), text).unwrap();
-    load::load(uri, &place.source(None))
+    load::load(uri, &place.source(None), |_| Ok(()))
 }
 
 fn says(error: &Error, code: u8, words: &[&str]) {
@@ -119,7 +119,7 @@ fn a_dump_makes_an_equal_database() {
         let metadata = fs::metadata(place.path.path().join(name)).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     }
-    let found = watched(|| load::load(&to.uri(), &place.source(Some(counts.clone())))).unwrap();
+    let found = watched(|| load::load(&to.uri(), &place.source(Some(counts.clone())), |_| Ok(()))).unwrap();
     common::assert_unchanged(&from.psql(CONTENT), &to.psql(CONTENT));
     assert_eq!((&count(&from.uri()).unwrap(), &found), (&counts, &counts));
     assert_eq!((counts.tables(), counts.large_objects, counts.rows()), (7, 2, 1_000_009));
@@ -130,11 +130,19 @@ fn a_dump_makes_an_equal_database() {
     stock.psql(&fs::read_to_string(place.file()).unwrap());
     common::assert_unchanged(&from.psql(CONTENT), &stock.psql(CONTENT));
 
-    says(&load::load(&to.uri(), &place.source(None)).unwrap_err(), 2, &["is not empty: nothing was changed"]);
+    says(
+        &load::load(&to.uri(), &place.source(None), |_| Ok(())).unwrap_err(),
+        2,
+        &["is not empty: nothing was changed"],
+    );
     for somebodys in ["CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE TYPE e AS ENUM ('a')"] {
         let database = postgres().database();
         database.psql(somebodys);
-        says(&load::load(&database.uri(), &place.source(None)).unwrap_err(), 2, &["is not empty: nothing was changed"]);
+        says(
+            &load::load(&database.uri(), &place.source(None), |_| Ok(())).unwrap_err(),
+            2,
+            &["is not empty: nothing was changed"],
+        );
     }
     assert!(load::holds(&to.uri(), &place.source(None)).unwrap());
     assert!(!load::holds(&postgres().database().uri(), &place.source(None)).unwrap());

@@ -79,7 +79,7 @@ fn what_needs_rights_fails_and_leaves_nothing() {
         (format!("{}{TRAP}ALTER TABLE public.t ADD CHECK (public.trap(a));\n{}SELECT 1/0;\n", table("t", ""), rows("t")), "division by zero"),
     ] {
         fs::write(dir.path().join("globals.sql"), "CREATE ROLE someone;\nALTER ROLE app PASSWORD 'x';\n").unwrap();
-        let error = load::load(&database.uri(), &source(dir.path(), &format!("{text}{END}"))).unwrap_err().to_string();
+        let error = load::load(&database.uri(), &source(dir.path(), &format!("{text}{END}")), |_| Ok(())).unwrap_err().to_string();
         assert!(error.contains(why), "{text}: {error}");
         assert!(!mark.exists(), "{text}: {error}");
         assert!(counts::is_empty(&database.uri()).unwrap(), "{text}");
@@ -110,7 +110,7 @@ fn functions_of_a_dump_never_run_as_superuser() {
     let found = load::drill(&database.uri(), &source).unwrap();
     assert_eq!((found.tables(), found.rows()), (2, 2));
     common::assert_unchanged(&before, &roles_and_databases());
-    load::load(&database.uri(), &source).unwrap();
+    load::load(&database.uri(), &source, |_| Ok(())).unwrap();
     assert!(load::holds(&database.uri(), &source).unwrap());
     common::assert_unchanged(&before, &roles_and_databases());
     // Its rows are counted at the next snapshot too, by a superuser.
@@ -146,7 +146,7 @@ fn nothing_that_a_dump_sets_for_its_database_stays() {
     let source = source(dir.path(), &dump);
     load::drill(&database.uri(), &source).unwrap();
     common::assert_unchanged(&before, &roles_and_databases());
-    load::load(&database.uri(), &source).unwrap();
+    load::load(&database.uri(), &source, |_| Ok(())).unwrap();
     database.psql("SELECT now(); INSERT INTO public.t VALUES (2)");
     common::assert_unchanged(&before, &roles_and_databases());
     let set = "SELECT datconnlimit, datallowconn, datacl FROM pg_database WHERE datname = current_database(); \
@@ -167,7 +167,7 @@ fn a_dump_is_in_one_place_at_a_time() {
         postgres().port,
         other.name
     );
-    let error = load::load(&database.uri(), &source(dir.path(), &text)).unwrap_err().to_string();
+    let error = load::load(&database.uri(), &source(dir.path(), &text), |_| Ok(())).unwrap_err().to_string();
     assert!(error.contains("could not establish connection"), "{error}");
     common::assert_unchanged(&before, &roles_and_databases());
     assert_eq!(other.psql("SELECT count(*) FROM pg_largeobject_metadata"), "0\n");
@@ -179,7 +179,7 @@ fn a_user_that_may_not_make_roles_is_told_whom_to_name() {
     let (database, dir) = (postgres().database(), tempfile::tempdir().unwrap());
     database.psql("CREATE ROLE hostile_plain LOGIN CREATEDB PASSWORD 'p'");
     let uri = database.uri().with_login("hostile_plain", "p");
-    let error = load::load(&uri, &source(dir.path(), END)).unwrap_err();
+    let error = load::load(&uri, &source(dir.path(), END), |_| Ok(())).unwrap_err();
     database.psql("DROP ROLE hostile_plain");
     assert_eq!(error.exit_code(), 78);
     assert!(

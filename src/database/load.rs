@@ -62,22 +62,23 @@ impl Source {
 }
 
 /// Loads a dump in the place of a database that is empty; what is in it then, and what was left out. Whatever goes wrong leaves the
-/// empty one.
+/// empty one. `note` gets what is left out while the empty one is still in its place.
 ///
 /// # Errors
-/// `Refused` if the database is not empty or the dump is not whole, `Unreadable`, `Failed` with psql's words or the differences,
+/// Of `note`; `Refused` if the database is not empty or the dump is not whole, `Unreadable`, `Failed` with psql's words or the differences,
 /// `Config` if the user may not make databases and roles, `Busy`, `Interrupted`.
-pub fn load(uri: &PgUri, source: &Source) -> Result<Counts> {
+pub fn load(uri: &PgUri, source: &Source, note: impl FnOnce(&[String]) -> Result<()>) -> Result<Counts> {
     if !is_empty(uri)? {
         let next = "give a database that is empty (createdb makes one)".to_owned();
         return Err(Error::Refused { why: format!("the database {uri} is not empty: nothing was changed"), next });
     }
     let mark = mark(&source.dir)?;
-    beside(uri, source, Kind::Load, |aside| {
+    beside(uri, source, Kind::Load, |aside, left_out| {
         aside.give()?;
         if let Some(counts) = &source.counts {
             settings::bring_back(&aside, &counts.settings);
         }
+        note(left_out)?;
         aside.take_place(&mark)
     })
 }
@@ -87,7 +88,7 @@ pub fn load(uri: &PgUri, source: &Source) -> Result<Counts> {
 /// # Errors
 /// As [`load`].
 pub fn drill(uri: &PgUri, source: &Source) -> Result<Counts> {
-    beside(uri, source, Kind::Drill, Aside::end)
+    beside(uri, source, Kind::Drill, |aside, _| aside.end())
 }
 
 /// Whether a database holds what a dump says: a run that was cut off has loaded it, or a person.
@@ -112,7 +113,12 @@ fn mark(dir: &Dir) -> Result<String> {
     Ok(format!("restored by toolmaster from the dump {}", hex(&copy::hash(dir, DUMP)?)))
 }
 
-fn beside(uri: &PgUri, source: &Source, kind: Kind, and_then: impl FnOnce(Aside) -> Result<()>) -> Result<Counts> {
+fn beside(
+    uri: &PgUri,
+    source: &Source,
+    kind: Kind,
+    and_then: impl FnOnce(Aside, &[String]) -> Result<()>,
+) -> Result<Counts> {
     let survey = survey(&source.dir)?;
     let place = uri.with_database(if uri.database() == SERVERS[0] { SERVERS[1] } else { SERVERS[0] });
     let _alone = server::alone(&place)?;
@@ -128,17 +134,17 @@ fn beside(uri: &PgUri, source: &Source, kind: Kind, and_then: impl FnOnce(Aside)
             return Err(error);
         }
     };
-    and_then(aside)?;
     let failed = std::mem::replace(&mut counts.left_out, named(source, survey));
-    if !counts.left_out.is_empty() {
+    let never = shown(&counts.left_out);
+    counts.left_out.extend(failed.iter().cloned());
+    and_then(aside, &counts.left_out)?;
+    if !never.is_empty() {
         warn!(
-            "left out, since only a superuser may make it or a backup holds no password: {}; make it anew by hand",
-            shown(&counts.left_out)
+            "left out, since only a superuser may make it or a backup holds no password: {never}; make it anew by hand"
         );
     }
     if !failed.is_empty() {
         warn!("all rows are there, but this failed: {}; make it anew by hand", failed.join(", "));
-        counts.left_out.extend(failed);
     }
     Ok(counts)
 }

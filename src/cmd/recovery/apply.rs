@@ -52,10 +52,17 @@ pub fn apply(env: &Env, no_database: bool) -> Result<Record> {
 /// An operator has made anew what was left out of the database, or does without it.
 ///
 /// # Errors
-/// `NoSource` if nothing was left out; `Io`, `Busy`.
+/// `NoSource` if nothing was left out, `Refused` while a recovery is half done; `Io`, `Busy`.
 pub fn accept_left_out(env: &Env) -> Result<()> {
     let server = Server::open(&env.settings, false)?;
     let _lock = super::lock(&server)?;
+    // What it will leave out stands there before it is in its place.
+    if super::half_done(&server)?.is_some() {
+        return Err(Error::Refused {
+            why: "a recovery is half done".to_owned(),
+            next: "let it come to its end first: sudo toolmaster recover".to_owned(),
+        });
+    }
     if server.left_out()?.is_empty() {
         return Err(Error::NoSource {
             why: "no recovery has left anything out of the database".to_owned(),
@@ -157,12 +164,15 @@ fn load_database(env: &Env, server: &Server, staged: &Dir, record: &mut Record) 
             return Err(holds(&format!("the database {} is not empty", uri.database())));
         }
         info!("database {}: a run that was cut off had loaded it", uri.database());
-        server.note_left_out(&load::left_out(&source)?)?;
+        // Of a person's load nobody has noted it.
+        if server.left_out()?.is_empty() {
+            server.note_left_out(&load::left_out(&source)?)?;
+        }
         record.tables = u64::try_from(counts::count(&uri)?.tables()).unwrap_or_default();
         return Ok(());
     }
-    let found = load::load(&uri, &source)?;
-    server.note_left_out(&found.left_out)?;
+    // Before anybody sees the database: a run that is killed after that is finished by one that can't know any more what failed.
+    let found = load::load(&uri, &source, |left_out| server.note_left_out(left_out))?;
     record.tables = u64::try_from(found.tables()).unwrap_or_default();
     info!("database {}: {} table(s), {} row(s)", uri.database(), record.tables, found.rows());
     Ok(())
