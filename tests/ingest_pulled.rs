@@ -235,6 +235,61 @@ fn a_half_written_stick_does_not_win_after_a_clone_of_it_did() {
     assert!(seen > 3, "{seen}");
 }
 
+/// One stick is killed at each step of its visit, and an edited clone of before comes next. What the server has come to hold is no common state of the clone's.
+#[test]
+fn a_clone_of_before_does_not_replace_untold_what_a_killed_run_brought() {
+    let edits = ["b.csv", "n1.csv"];
+    let write = |tree: &Tree, who: &str| {
+        edits.map(|name| tree.file(name, who, ago(60)));
+    };
+    let mut conflicts = 0;
+    for on_stick in [false, true] {
+        for number in 1.. {
+            let (server, stick) = in_step();
+            let clone = stick.copy();
+            if on_stick {
+                stick.edit(|root| write(&root.sub("master"), "first"));
+            } else {
+                write(&server.master(), "first");
+            }
+            if killed_at(number, &server, &stick).is_some() {
+                break;
+            }
+            clone.edit(|root| write(&root.sub("master"), "second"));
+            let had = server.master().text("b.csv") == "first";
+            let run = server.run(&clone).done();
+            if had {
+                run.outcome("master", "server wins").says("had been changed too");
+                assert_eq!(server.master().text("b.csv"), "first", "{number}: {run}");
+                conflicts += 1;
+            }
+        }
+    }
+    assert!(conflicts > 6, "{conflicts}");
+}
+
+/// An order is followed for the stick that bears it, whatever clone of it comes in between.
+#[test]
+fn a_clone_does_not_use_up_the_order_of_a_killed_run() {
+    let mut seen = 0;
+    for number in 1.. {
+        let (server, stick) = in_step();
+        let clone = stick.copy();
+        server.master().file("b.csv", "server", ago(60)).meta(ago(-60));
+        stick.edit(|root| {
+            root.file("REPLACE.txt", "", ago(10)).sub("master").file("b.csv", "stick", ago(30));
+        });
+        if killed_at(number, &server, &stick).is_some() {
+            break;
+        }
+        server.run(&clone).done();
+        let run = server.run(&stick).done();
+        assert_eq!(server.master().text("b.csv"), "stick", "{number}: {run}");
+        seen += 1;
+    }
+    assert!(seen > 6, "{seen}");
+}
+
 /// Runs an ingest that is killed before its so manieth change of a name or flush; its code if it came to its end.
 fn killed_at(number: u32, server: &Server, stick: &Stick) -> Option<i32> {
     let inject = format!("inject=fsync,renameat,syncfs:signal=SIGKILL:when={number}");

@@ -13,7 +13,7 @@
 //! | `<dataset>.pending-N-before`, `-planned` | intent: what the stick held, what it is to hold | before the stick is changed | once `.common` says it |
 //! | `base.json` | the common state from which that began | before the mark | when sealed |
 //! | `mark` | SHA-256 of the manifest that says `incomplete`, the run, and those that it went on with | before the mark gets its name on the stick | when sealed |
-//! | `<dataset>.marked` | `.common` of the stick with the mark, while another stick of the same UUID is in step | before that one's `.common` | with the mark |
+//! | `<dataset>.other` | the same of another stick with that UUID, which has not been sealed yet | before this one's `.common` | when that one is sealed |
 //! | `<dataset>.put` | what an undo put on the stick, to be told from edits | after it | when an ingest comes |
 //! | `consent` | under which name a `REPLACE` lies on the stick that was taken, and for which datasets it is still to be followed | before it is renamed | when it was followed, or given back |
 //! | `mounted` | in which state the stick came | before it is mounted for writing | when it is unmounted |
@@ -41,6 +41,7 @@ use crate::os::dir::{Dir, Entry};
 use crate::text::hex;
 use crate::tree::copy;
 use crate::tree::manifest::{self, Header, Listed, State, Writer};
+use crate::tree::same::Limits;
 use crate::tree::stream::Stream;
 use known::Known;
 
@@ -60,6 +61,10 @@ pub struct StickState {
     met: Met,
     /// This run has marked the stick as half-done; its common state lies in `base.json` since.
     marked: Cell<bool>,
+    /// Where what this stick holds lies, of each dataset: `.common`, or `.other`; nowhere if no run was cut off that noted it.
+    slots: RefCell<BTreeMap<&'static str, Vec<u8>>>,
+    /// The noted consent is this stick's: another one with its UUID does not use it up.
+    has_consent: Cell<bool>,
     /// Inode, size and time of those that this run has read from end to end: a record is never changed in place.
     sound: RefCell<Vec<(u64, u64, i64)>>,
 }
@@ -106,6 +111,8 @@ pub struct OnStick<'a> {
     pub manifest: &'static [u8],
     /// The run that was writing to it, by its temporary directory.
     pub run: Option<String>,
+    /// What its filesystem can keep.
+    pub limits: Limits,
 }
 
 impl StickState {
@@ -137,11 +144,18 @@ impl StickState {
             run: run.to_owned(),
             met: Met::Unknown(None),
             marked: Cell::new(false),
+            slots: RefCell::default(),
+            has_consent: Cell::new(false),
             sound: RefCell::default(),
         };
         let old = known.carry_over(dry_run)?;
         if let Some(stick) = stick {
             known.met = known.meet(stick, &old)?;
+            known.has_consent.set(known.is_consent_of(stick.root)?);
+            for dataset in Dataset::ALL {
+                let slot = known.slot_of(dataset, stick)?.map(|slot| (dataset.name(), slot));
+                known.slots.borrow_mut().extend(slot);
+            }
         }
         if !dry_run {
             known.forget_sealed()?;
@@ -170,10 +184,12 @@ impl StickState {
     fn forget_sealed(&self) -> Result<()> {
         let (Met::OnRecord(_, header), Some(dir)) = (&self.met, &self.dir) else { return Ok(()) };
         for dataset in Dataset::ALL {
-            let common = self.common(dataset)?;
-            let run = common.as_ref().and_then(|common| common.run(dataset.name()));
-            if run.is_some() && run == header.runs.get(dataset.name()).map(String::as_str) {
-                dir.remove(&common_name(dataset))?;
+            for slot in [common_name(dataset), other_name(dataset)] {
+                let list = self.open_sound(&slot, b"")?;
+                let run = list.as_ref().and_then(|list| list.run(dataset.name()));
+                if run.is_some() && run == header.runs.get(dataset.name()).map(String::as_str) {
+                    dir.remove(&slot)?;
+                }
             }
         }
         match self.mark()? {
@@ -204,21 +220,14 @@ impl StickState {
             return Ok(known);
         }
         if let Met::Unknown(_) = self.met {
-            known.last = [common, self.open_sound(b"last.json", dataset.prefix())?].into_iter().flatten().collect();
+            let last = [self.open_sound(&common_name(dataset), b"")?, self.open_sound(b"last.json", dataset.prefix())?];
+            known.last = last.into_iter().flatten().collect();
             return Ok(known);
         }
         if self.was_cut_off() {
             known.pending = self.pending(dataset)?;
         }
-        known.base = self.sealed(dataset, stick)?;
-        if common.as_ref().is_some_and(|common| self.still_holds(dataset, common)) {
-            let before = std::mem::replace(&mut known.base, common);
-            // A stick that the run did not mark is as before that run, or as after it: each of its files tells. One with the mark held
-            // all of it durably when that was noted.
-            if !self.was_cut_off() {
-                known.earlier = before;
-            }
-        }
+        known.base = if common.is_some() { common } else { self.sealed(dataset, stick)? };
         Ok(known)
     }
 
@@ -264,13 +273,42 @@ impl StickState {
         Ok(pending)
     }
 
+    /// What both sides hold since this run, or since one that was cut off.
     fn common(&self, dataset: Dataset) -> Result<Option<Stream>> {
         let common = self.open_sound(&common_name(dataset), b"")?;
-        if self.was_cut_off() && !common.as_ref().is_some_and(|common| self.holds(dataset, common)) {
-            let marked = self.open_sound(&marked_name(dataset), b"")?;
-            return Ok(marked.filter(|marked| self.still_holds(dataset, marked)).or(common));
+        if self.is_this_run(dataset, common.as_ref()) {
+            return Ok(common);
         }
-        Ok(common)
+        let slot = self.slots.borrow().get(dataset.name()).cloned();
+        slot.map_or(Ok(None), |slot| self.open_sound(&slot, b""))
+    }
+
+    /// Which of the lists that runs left which were cut off tells what this stick holds. Clones are told apart by the mark, and where no run has
+    /// marked the stick, by what is on it: it is as before such a run, or as after it.
+    fn slot_of(&self, dataset: Dataset, stick: &OnStick<'_>) -> Result<Option<Vec<u8>>> {
+        let mark = self.mark()?.map(|mark| mark.runs).unwrap_or_default();
+        let digest = self.met.digest().filter(|digest| !digest.is_empty());
+        for slot in [common_name(dataset), other_name(dataset)] {
+            let Some(list) = self.open_sound(&slot, b"")? else { continue };
+            let by_mark = mark.iter().any(|run| list.run(dataset.name()) == Some(run));
+            let by_digest = digest.is_some() && list.header().previous.as_deref() == digest;
+            let is_it = match self.was_cut_off() {
+                true => by_mark || by_digest,
+                false => by_digest && !by_mark && self.is_as_after(dataset, stick, list)?,
+            };
+            if is_it {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a stick without a mark is as after the run that noted `list`. Where nothing tells, it is as before: so an edit is never taken for one
+    /// of what the server has come to hold.
+    fn is_as_after(&self, dataset: Dataset, stick: &OnStick<'_>, list: Stream) -> Result<bool> {
+        let Some(before) = self.sealed(dataset, stick)? else { return Ok(true) };
+        let root = stick.root.sub(dataset.name().as_bytes())?;
+        known::is_later(root.as_ref(), [before, list], known::Rule { limits: stick.limits, checksum: false })
     }
 
     /// What both sides of a dataset hold since this run.
@@ -281,23 +319,8 @@ impl StickState {
         Ok(self.common(dataset)?.filter(|common| self.is_this_run(dataset, Some(common))))
     }
 
-    /// Whether a dataset's `common` is what the stick holds: since this run, or since one that was cut off.
-    fn holds(&self, dataset: Dataset, common: &Stream) -> bool {
-        self.is_this_run(dataset, Some(common)) || self.still_holds(dataset, common)
-    }
-
     fn is_this_run(&self, dataset: Dataset, common: Option<&Stream>) -> bool {
         common.is_some_and(|common| common.run(dataset.name()) == Some(&self.run))
-    }
-
-    /// Whether the stick is still as the run left it that noted what both hold.
-    fn still_holds(&self, dataset: Dataset, common: &Stream) -> bool {
-        let by_mark = || match self.mark() {
-            Ok(Some(mark)) => self.was_cut_off() && mark.runs.iter().any(|run| common.run(dataset.name()) == Some(run)),
-            _ => false,
-        };
-        let digest = self.met.digest().filter(|digest| !digest.is_empty());
-        (digest.is_some() && common.header().previous.as_deref() == digest) || by_mark()
     }
 
     /// Starts a list (`next`, `before` or `planned`). It counts only after [`StickState::promote`] or
@@ -409,8 +432,7 @@ impl StickState {
         let Some(dir) = self.dir.as_ref().filter(|_| self.was_cut_off() || self.marked.get()) else { return Ok(false) };
         let intended = pending_names(dir, dataset)?.iter().any(|name| name.ends_with(b"-planned"));
         let common = self.common(dataset)?;
-        let done = self.is_this_run(dataset, common.as_ref())
-            || common.is_some_and(|common| self.was_cut_off() && self.still_holds(dataset, &common));
+        let done = self.is_this_run(dataset, common.as_ref()) || common.is_some() && self.was_cut_off();
         Ok(intended && !done)
     }
 
@@ -435,9 +457,8 @@ impl StickState {
         let next = format!("{}.next", dataset.name());
         let Some(list) = self.next(dataset)? else { return Ok(()) };
         let is_marked = self.is_of_marked(&list)?;
-        if !is_marked {
-            self.keep_of_marked(dataset)?;
-        }
+        let met = list.header().previous.clone();
+        self.make_way(dataset)?;
         dir.rename(next.as_bytes(), dir, &common_name(dataset))?;
         dir.remove(&put_name(dataset))?;
         dir.sync()?;
@@ -446,7 +467,7 @@ impl StickState {
             forget_pending(dir, dataset)?;
         }
         // In step by now: a later visit is decided upon anew.
-        self.consent_used(dataset)
+        self.consent_used(dataset, met.as_deref())
     }
 
     /// Whether a list is of the stick that bears the mark, not of another one with the same UUID.
@@ -456,15 +477,14 @@ impl StickState {
         Ok(self.was_cut_off() || self.marked.get() || by_digest()?)
     }
 
-    /// Before `common` becomes another stick's: what it says of the stick that bears the mark stays.
-    fn keep_of_marked(&self, dataset: Dataset) -> Result<()> {
-        let (dir, Some(mark)) = (self.to_write()?, self.mark()?) else { return Ok(()) };
-        let Some(common) = self.common(dataset)? else { return Ok(()) };
-        let run = common.run(dataset.name());
-        if mark.runs.iter().any(|by| run == Some(by)) || self.is_of_marked(&common)? {
-            dir.rename(&common_name(dataset), dir, &marked_name(dataset))?;
+    /// Before `.common` becomes this stick's: what it says of another one stays.
+    fn make_way(&self, dataset: Dataset) -> Result<()> {
+        let (dir, slot) = (self.to_write()?, self.slots.borrow_mut().remove(dataset.name()));
+        let common = self.open_sound(&common_name(dataset), b"")?;
+        if common.is_some() && slot != Some(common_name(dataset)) && !self.is_this_run(dataset, common.as_ref()) {
+            return dir.rename(&common_name(dataset), dir, &other_name(dataset));
         }
-        Ok(())
+        slot.filter(|slot| *slot == other_name(dataset)).map_or(Ok(()), |slot| dir.remove(&slot))
     }
 
     /// The ended list `next` is what an undo put on the stick. To the next ingest it is a change since the common state, exactly as if
@@ -488,8 +508,7 @@ impl StickState {
             return Ok(true);
         }
         for dataset in Dataset::ALL {
-            let common = self.common(dataset)?;
-            if common.is_some_and(|common| self.holds(dataset, &common)) {
+            if self.common(dataset)?.is_some() {
                 return Ok(true);
             }
         }
@@ -509,8 +528,7 @@ impl StickState {
         // In walk order: docviewer before master.
         for dataset in [Dataset::Docviewer, Dataset::Master] {
             let common = self.common(dataset)?;
-            let holds = common.filter(|common| self.holds(dataset, common));
-            let Some(part) = (if holds.is_some() { holds } else { self.sealed(dataset, stick)? }) else { continue };
+            let Some(part) = (if common.is_some() { common } else { self.sealed(dataset, stick)? }) else { continue };
             let name = dataset.name();
             header.runs.extend(part.run(name).map(|run| (name.to_owned(), run.to_owned())));
             header.times.extend(part.header().times.get(name).map(|time| (name.to_owned(), *time)));
@@ -538,14 +556,13 @@ impl StickState {
     /// `Io`.
     pub fn forget(&self) -> Result<()> {
         let dir = self.to_write()?;
-        let is_marked = self.marked.get() || self.was_cut_off();
         for dataset in Dataset::ALL {
-            if !is_marked {
-                self.keep_of_marked(dataset)?;
-            }
-            dir.remove(&common_name(dataset))?;
+            let slot = self.slots.borrow_mut().remove(dataset.name());
+            let common = self.open_sound(&common_name(dataset), b"")?;
+            let slot = if self.is_this_run(dataset, common.as_ref()) { Some(common_name(dataset)) } else { slot };
+            slot.map_or(Ok(()), |slot| dir.remove(&slot))?;
         }
-        if is_marked {
+        if self.marked.get() || self.was_cut_off() {
             self.forget_intents(dir)?;
         }
         dir.sync()?;
@@ -556,7 +573,6 @@ impl StickState {
     fn forget_intents(&self, dir: &Dir) -> Result<()> {
         for dataset in Dataset::ALL {
             forget_pending(dir, dataset)?;
-            dir.remove(&marked_name(dataset))?;
         }
         dir.remove(b"base.json")?;
         dir.remove(b"mark")
@@ -629,8 +645,8 @@ fn common_name(dataset: Dataset) -> Vec<u8> {
     format!("{}.common", dataset.name()).into_bytes()
 }
 
-fn marked_name(dataset: Dataset) -> Vec<u8> {
-    format!("{}.marked", dataset.name()).into_bytes()
+fn other_name(dataset: Dataset) -> Vec<u8> {
+    format!("{}.other", dataset.name()).into_bytes()
 }
 
 fn put_name(dataset: Dataset) -> Vec<u8> {

@@ -389,8 +389,7 @@ impl Survey {
             let (never, rule) = (|| Err(Error::Interrupted), Rule { limits: Limits::EXT, checksum: false });
             let on_stick = remembered.changed_on_stick(known, None, rule, never)?;
             since.stick += u64::from(on_stick);
-            let before = remembered.is_as_before(None, rule, never)?;
-            since.server += u64::from(remembered.changed_on_server(None, before, rule, never)?);
+            since.server += u64::from(remembered.changed_on_server(None, rule, never)?);
             if let Some(base) = &remembered.base {
                 self.gone.add(base.size, on_stick);
             }
@@ -453,9 +452,7 @@ impl Survey {
         }
         let on_stick = remembered.changed_on_stick(known, stick.as_ref(), how.rule(), || stick_hash.get());
         let on_stick = self.or_doubt(on_stick)?.unwrap_or(true);
-        let before = remembered.is_as_before(stick.as_ref(), how.rule(), || stick_hash.get());
-        let before = self.or_doubt(before)?.unwrap_or(false);
-        let on_server = remembered.changed_on_server(server.as_ref(), before, how.rule(), || server_hash.get())?;
+        let on_server = remembered.changed_on_server(server.as_ref(), how.rule(), || server_hash.get())?;
         if let Some(server) = server.filter(|_| on_server && !equal) {
             self.lost_on_server.candidate(walk, server);
         }

@@ -87,7 +87,8 @@ pub fn on_stick(stick: &Stick) -> Result<OnStick<'_>> {
         Some((file, _)) => std::io::read_to_string(std::io::Read::take(file, 64)).ok(),
         None => None,
     };
-    Ok(OnStick { root: stick.root(), control, manifest: MANIFEST, run: run.map(|run| run.trim().to_owned()) })
+    let run = run.map(|run| run.trim().to_owned());
+    Ok(OnStick { root: stick.root(), control, manifest: MANIFEST, run, limits: stick.limits() })
 }
 
 /// What is known of a stick that is only looked at.

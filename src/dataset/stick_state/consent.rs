@@ -26,7 +26,15 @@ impl StickState {
     /// `Io`.
     pub fn note_consent(&self, done: &str) -> Result<()> {
         let left = Dataset::ALL.iter().map(|dataset| dataset.name().to_owned()).collect();
+        self.has_consent.set(true);
         self.write_consent(Note { done: done.to_owned(), manifest: self.manifest_met(), left })
+    }
+
+    /// Whether the note is of the stick with that root: by its manifest, and the file that was taken.
+    pub(super) fn is_consent_of(&self, root: &Dir) -> Result<bool> {
+        let Some(note) = self.consent() else { return Ok(false) };
+        let is_it = self.was_cut_off() || note.manifest == self.manifest_met();
+        Ok(is_it && root.look(note.done.as_bytes())?.is_some())
     }
 
     /// Whether a consent that an earlier run took is still to be followed for a dataset. `root`: the stick's.
@@ -34,36 +42,37 @@ impl StickState {
     /// # Errors
     /// `Io`.
     pub fn consents_still(&self, dataset: Dataset, root: &Dir) -> Result<bool> {
-        let Some(note) = self.consent() else { return Ok(false) };
-        let is_left = note.left.iter().any(|left| left == dataset.name());
-        let is_it = self.was_cut_off() || note.manifest == self.manifest_met();
-        Ok(is_left && is_it && root.look(note.done.as_bytes())?.is_some())
+        let is_left = self.consent().is_some_and(|note| note.left.iter().any(|left| left == dataset.name()));
+        Ok(is_left && self.is_consent_of(root)?)
     }
 
-    /// It was followed for a dataset, or there was nothing to do.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn consent_used(&self, dataset: Dataset) -> Result<()> {
+    /// It was followed for a dataset, or there was nothing to do. `met`: the manifest that the stick had.
+    pub(super) fn consent_used(&self, dataset: Dataset, met: Option<&str>) -> Result<()> {
         let Some(mut note) = self.consent() else { return Ok(()) };
+        // What a run that was cut off had exchanged is noted where no stick is.
+        let is_it = self.has_consent.get()
+            || self.run.is_empty() && note.manifest == met.filter(|met| !met.is_empty()).unwrap_or("-");
+        if !is_it {
+            return Ok(());
+        }
         note.left.retain(|left| left != dataset.name());
-        if note.left.is_empty() { self.forget_consent() } else { self.write_consent(note) }
+        if note.left.is_empty() { self.to_write()?.remove(NAME) } else { self.write_consent(note) }
     }
 
     /// The stick has the manifest that was written last: what is left of a consent goes on with that.
     pub(super) fn consent_goes_on(&self) -> Result<()> {
-        match (self.consent(), self.manifests()?.pop()) {
+        match (self.consent().filter(|_| self.has_consent.get()), self.manifests()?.pop()) {
             (Some(note), Some(manifest)) => self.write_consent(Note { manifest, ..note }),
             _ => Ok(()),
         }
     }
 
-    /// There is none any more.
+    /// There is none of this stick's any more.
     ///
     /// # Errors
     /// `Io`.
     pub fn forget_consent(&self) -> Result<()> {
-        self.dir().map_or(Ok(()), |dir| dir.remove(NAME))
+        self.dir().filter(|_| self.has_consent.get()).map_or(Ok(()), |dir| dir.remove(NAME))
     }
 
     /// What can't be read counts for nothing: the stick is then decided upon as any other.

@@ -1,18 +1,18 @@
 //! What is on record of one dataset of a stick, read in step with a walk: the common state, and what our own writing may have left.
 
-use crate::error::Result;
-use crate::os::dir::Entry;
+use crate::error::{Error, Result};
+use crate::os::dir::{Dir, Entry};
+use crate::tree::copy;
 use crate::tree::manifest::{Listed, path_order};
 use crate::tree::same::{Limits, Same, same};
 use crate::tree::stream::Stream;
+use crate::tree::walk::{Step, Walk};
 
 /// Lists of a dataset, each passed once.
 #[derive(Default)]
 pub struct Known {
     /// The common state, if there is one.
     pub base: Option<Stream>,
-    /// The common state before that one, where a run that was cut off leaves both possible: a clone or an image of the stick may be as it was before.
-    pub earlier: Option<Stream>,
     /// What the stick held and was to hold when a run was cut off, in pairs: a file that is as in one of them was not edited.
     pub pending: Vec<Stream>,
     /// Without a common state: what this server wrote last to a stick of that UUID. It only tells what is no news to the server.
@@ -24,8 +24,6 @@ pub struct Known {
 pub struct Remembered {
     /// In the common state.
     pub base: Option<Listed>,
-    /// In the common state before it; none where there is no such state.
-    pub earlier: Option<Option<Listed>>,
     /// In the lists of interrupted writing, in pairs (before, planned).
     pub pending: Vec<Option<Listed>>,
     /// In what was written last.
@@ -53,13 +51,7 @@ impl Known {
     /// # Errors
     /// `Unreadable`.
     pub fn before(&mut self, bound: Option<&[u8]>) -> Result<Option<(Vec<u8>, Remembered)>> {
-        let heads = self
-            .base
-            .iter()
-            .chain(&self.earlier)
-            .chain(&self.pending)
-            .chain(&self.last)
-            .filter_map(|stream| stream.head());
+        let heads = self.base.iter().chain(&self.pending).chain(&self.last).filter_map(|stream| stream.head());
         let Some(first) = heads.map(|head| &head.path).min_by(|a, b| path_order(a, b)).cloned() else {
             return Ok(None);
         };
@@ -89,10 +81,9 @@ impl Known {
             _ => Ok(None),
         };
         let base = self.base.as_mut().map(take).transpose()?.flatten();
-        let earlier = self.earlier.as_mut().map(take).transpose()?;
         let pending = self.pending.iter_mut().map(take).collect::<Result<_>>()?;
         let last = self.last.iter_mut().map(take).collect::<Result<Vec<_>>>()?;
-        Ok(Remembered { base, earlier, pending, last: last.into_iter().flatten().collect() })
+        Ok(Remembered { base, pending, last: last.into_iter().flatten().collect() })
     }
 }
 
@@ -110,45 +101,24 @@ impl Remembered {
         hash: impl FnMut() -> Result<[u8; 32]>,
     ) -> Result<bool> {
         let base = known.base.iter().map(|_| self.base.as_ref());
-        let earlier = self.earlier.iter().map(Option::as_ref);
-        let states: Vec<Option<&Listed>> = base.chain(earlier).chain(self.pending.iter().map(Option::as_ref)).collect();
+        let states: Vec<Option<&Listed>> = base.chain(self.pending.iter().map(Option::as_ref)).collect();
         if self.may_be_torn() && entry.is_none_or(|entry| entry.size == 0) {
             return Ok(false);
         }
         differs_from_all(&states, entry, rule, hash)
     }
 
-    /// Whether a file of the server is not as in the common state; `before`: the stick has the file as in the one before that.
+    /// Whether a file of the server is not as in the common state.
     ///
     /// # Errors
     /// Of `hash`.
     pub fn changed_on_server(
         &self,
         entry: Option<&Entry>,
-        before: bool,
         rule: Rule,
         hash: impl FnMut() -> Result<[u8; 32]>,
     ) -> Result<bool> {
-        let state = match &self.earlier {
-            Some(earlier) if before => earlier.as_ref(),
-            _ => self.base.as_ref(),
-        };
-        differs_from_all(&[state], entry, rule, hash)
-    }
-
-    /// Whether the stick has a file as in the state before the common one, and not as in that.
-    ///
-    /// # Errors
-    /// Of `hash`.
-    pub fn is_as_before(
-        &self,
-        entry: Option<&Entry>,
-        rule: Rule,
-        mut hash: impl FnMut() -> Result<[u8; 32]>,
-    ) -> Result<bool> {
-        let Some(earlier) = &self.earlier else { return Ok(false) };
-        Ok(differs_from_all(&[self.base.as_ref()], entry, rule, &mut hash)?
-            && !differs_from_all(&[earlier.as_ref()], entry, rule, &mut hash)?)
+        differs_from_all(&[self.base.as_ref()], entry, rule, hash)
     }
 
     /// Whether a file of the stick is as a run that was cut off meant to leave it.
@@ -174,6 +144,46 @@ impl Remembered {
         let state = |listed: &Option<Listed>| listed.as_ref().map(|listed| (listed.size, listed.mtime));
         self.pending.chunks(2).any(|pair| pair.first().map(state) != pair.get(1).map(state))
     }
+}
+
+/// Of two states of a stick's dataset, whether what is on the stick is of the later one: something is as in that alone, and nothing as in the earlier
+/// alone.
+///
+/// # Errors
+/// `Io`, `Unreadable` for the lists.
+pub fn is_later(stick: Option<&Dir>, [earlier, later]: [Stream; 2], rule: Rule) -> Result<bool> {
+    let mut lists = Known { base: Some(earlier), last: Vec::new(), pending: vec![later] };
+    let (mut differ, mut as_in) = (false, [0_u64; 2]);
+    let mut weigh = |remembered: Remembered, entry: Option<&Entry>, hash: &dyn Fn() -> Result<[u8; 32]>| {
+        let states = [remembered.base.as_ref(), remembered.pending.first().and_then(Option::as_ref)];
+        let [earlier, later] = states.map(|listed| listed.map(|listed| (listed.size, listed.mtime, listed.sha256)));
+        if earlier == later {
+            return Ok(());
+        }
+        differ = true;
+        let fits = states.map(|state| differs_from_all(&[state], entry, rule, hash).map(|differs| !differs));
+        match fits {
+            [Ok(earlier), Ok(later)] if earlier != later => as_in[usize::from(later)] += 1,
+            [Err(Error::Interrupted), _] | [_, Err(Error::Interrupted)] => return Err(Error::Interrupted),
+            _ => {}
+        }
+        Ok(())
+    };
+    let none = || Err(Error::Interrupted);
+    let mut walk = Walk::new(stick, None)?.tolerant();
+    while let Some(step) = walk.step()? {
+        let Step::File { left: Some(entry), .. } = step else { continue };
+        while let Some((_, gone)) = lists.before(Some(walk.path()))? {
+            weigh(gone, None, &none)?;
+        }
+        let Some(dir) = walk.left() else { continue };
+        weigh(lists.at(walk.path())?, Some(&entry), &|| copy::hash(dir, walk.name()))?;
+    }
+    while let Some((_, gone)) = lists.before(None)? {
+        weigh(gone, None, &none)?;
+    }
+    let [earlier, later] = as_in;
+    Ok(!differ || later > 0 && earlier == 0)
 }
 
 fn differs_from_all(
