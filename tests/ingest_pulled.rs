@@ -240,7 +240,9 @@ fn a_half_written_stick_does_not_win_after_a_clone_of_it_did() {
 fn a_clone_of_before_does_not_replace_untold_what_a_killed_run_brought() {
     let edits = ["b.csv", "n1.csv"];
     let write = |tree: &Tree, who: &str| {
-        edits.map(|name| tree.file(name, who, ago(60)));
+        for name in edits {
+            tree.file(name, who, ago(60));
+        }
     };
     let mut conflicts = 0;
     for on_stick in [false, true] {
