@@ -146,7 +146,8 @@ fn exfat(tree: &Path, stick: &Path, label: &str, shell: &mut Shell) -> Outcome<(
          gzip -1c exfat.img | base64 -w 0; rm -rf exfat.*",
         String::from_utf8_lossy(&tar.stdout)
     );
-    let text = shell.run_within(&script, Duration::from_secs(240))?;
+    // Some megabytes through the console: minutes where others use the machine too.
+    let text = shell.run_within(&script, Duration::from_secs(1200))?;
     let packed = text.lines().last().unwrap_or_default();
     let file = File::create(stick).map_err(|error| error.to_string())?;
     let mut unpack = Command::new("sh")
