@@ -70,7 +70,8 @@ fn one_drawing_of_an_earlier_day_is_found_and_brought_back() {
     let restore = |from: &[&str], dest: &std::path::Path| {
         let mut arguments = vec!["restore", "--only", "*パネル*", "--dest", dest.to_str().unwrap()];
         arguments.extend(from);
-        done(site.call(&arguments), "restore completed dest=");
+        let run = done(site.call(&arguments), "restore completed dest=");
+        assert!(run.stderr.contains(" files=1 (of "), "{run}");
         let tree = Tree::at(dest);
         assert_eq!(tree.files().len(), 1);
         tree.text("docviewer/図面/パネル[旧].pdf")

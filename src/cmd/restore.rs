@@ -91,6 +91,10 @@ pub fn run(args: &Args, env: &Env) -> Result<()> {
     }
     let (files, content) = (checked.files, Bytes(checked.content));
     match &args.dest {
+        Some(dest) if args.only.is_some() => {
+            let written = checked.written;
+            info!("restore completed dest={} files={written} (of {files} that were read)", dest.display());
+        }
         Some(dest) => info!("restore completed dest={} files={files} ({content})", dest.display()),
         None if !checked.is_proven() => {
             info!("restore check completed files={files} ({content}): all of it can be read")
