@@ -20,9 +20,17 @@ const LONGEST: usize = 64 * 1024;
 /// So many settings are kept.
 const MOST_SETTINGS: usize = 1000;
 
+/// Schemas that are not the system's own.
+macro_rules! of_users {
+    () => {
+        "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+    };
+}
 /// What users have made: not the system's own, and nothing that belongs to an extension.
-pub const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT FROM pg_depend d \
-    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
+pub const OURS: &str = concat!(
+    of_users!(),
+    " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
+);
 /// Tables that may be read: a dump that leaves one out need not have the right to it.
 const TABLES: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
     AND c.relpersistence <> 't' AND has_table_privilege(c.oid, 'SELECT')";
@@ -186,10 +194,10 @@ pub fn is_empty(uri: &PgUri) -> Result<bool> {
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND {OURS};\n\
         SELECT count(*) FROM (SELECT 'pg_proc'::regclass AS of, oid, pronamespace AS place FROM pg_proc UNION ALL \
         SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type WHERE typtype IN ('d', 'e', 'r')) c \
-        JOIN pg_namespace n ON n.oid = c.place WHERE {theirs} AND NOT EXISTS (SELECT FROM pg_depend d \
+        JOIN pg_namespace n ON n.oid = c.place WHERE {of_users} AND NOT EXISTS (SELECT FROM pg_depend d \
         WHERE d.classid = c.of AND d.objid = c.oid AND d.deptype IN ('e', 'i'));\n\
         SELECT count(*) FROM pg_largeobject_metadata;\n",
-        theirs = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'",
+        of_users = of_users!(),
     );
     Ok(Client::psql(uri)?.ask(&question)? == ["0", "0", "0"])
 }
