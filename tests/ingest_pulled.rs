@@ -270,6 +270,35 @@ fn a_clone_of_before_does_not_replace_untold_what_a_killed_run_brought() {
     assert!(conflicts > 6, "{conflicts}");
 }
 
+/// What a run had exchanged and not noted is noted by the next one, and counts for that at once: what was edited on the stick meanwhile is an edit alone.
+#[test]
+fn an_edit_after_a_killed_exchange_is_no_conflict() {
+    let mut seen = 0;
+    for number in 1.. {
+        let (server, stick) = in_step();
+        stick.edit(|root| {
+            root.sub("master").file("b.csv", "first", ago(60)).file("n1.csv", "new", ago(60));
+        });
+        if killed_at(number, &server, &stick).is_some() {
+            break;
+        }
+        if server.master().text("b.csv") != "first" {
+            continue;
+        }
+        stick.edit(|root| {
+            root.sub("master").file("b.csv", "second", ago(30));
+        });
+        let run = server.run(&stick).done();
+        run.outcome("master", "stick wins").never_says("both sides");
+        assert_eq!(server.master().text("b.csv"), "second", "{number}: {run}");
+        let state = server.path(".toolmaster/sticks");
+        let left = common::tool("find", &[state.to_str().unwrap(), "-name", "master.*"]);
+        assert_eq!(left.trim(), "", "{number}");
+        seen += 1;
+    }
+    assert!(seen > 3, "{seen}");
+}
+
 /// An order is followed for the stick that bears it, whatever clone of it comes in between.
 #[test]
 fn a_clone_does_not_use_up_the_order_of_a_killed_run() {

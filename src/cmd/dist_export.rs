@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::exchange::assess::{Asked, open_on_stick, unfit};
 use crate::exchange::hooks;
 use crate::exchange::plan::log_plan;
-use crate::exchange::replace::{Sides, Writing, recover};
+use crate::exchange::replace::{Sides, Writing};
 use crate::exchange::session::{self, Manner, Session, Visit, with_stick};
 use crate::os::dir::Dir;
 use crate::os::progress::Progress;
@@ -195,7 +195,7 @@ fn plan(asked: Asked<'_>, server: &Server, stick: &Stick, wanted: &[Dataset]) ->
 fn fill(session: &Session<'_>, wanted: &[Dataset], report: &mut Report) -> Result<()> {
     let _locks = wanted.iter().map(|dataset| session.server.lock(*dataset)).collect::<Result<Vec<_>>>()?;
     for dataset in wanted {
-        recover(session.server, *dataset)?;
+        session.recover(*dataset)?;
         // What is no directory is refused later, and the other dataset is still done.
         if let Ok(Some(dir)) = open_on_stick(session.stick.stick(), *dataset) {
             meta::make_way(&dir, *dataset, "the stick")?;

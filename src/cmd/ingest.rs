@@ -21,7 +21,7 @@ use crate::exchange::assess::{
 };
 use crate::exchange::hooks;
 use crate::exchange::plan::log_plan;
-use crate::exchange::replace::{Replaced, Sides, recover};
+use crate::exchange::replace::{Replaced, Sides};
 use crate::exchange::session::{
     Manner, Session, Visit, check_spare, consents, looked_at, on_stick, tell_alone, with_stick,
 };
@@ -179,7 +179,7 @@ struct Done {
 /// Works on one dataset under its lock.
 fn work(session: &Session<'_>, dataset: Dataset, on_stick: Option<&Dir>, kept: &mut Kept) -> Result<Done> {
     let _lock = session.server.lock(dataset)?;
-    recover(session.server, dataset)?;
+    session.recover(dataset)?;
     let worked = make_equal(session, dataset, on_stick, kept);
     let undo = session.server.undo()?;
     // A program may have saved into the old directory until now.

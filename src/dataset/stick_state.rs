@@ -152,10 +152,7 @@ impl StickState {
         if let Some(stick) = stick {
             known.met = known.meet(stick, &old)?;
             known.has_consent.set(known.is_consent_of(stick.root)?);
-            for dataset in Dataset::ALL {
-                let slot = known.slot_of(dataset, stick)?.map(|slot| (dataset.name(), slot));
-                known.slots.borrow_mut().extend(slot);
-            }
+            Dataset::ALL.iter().try_for_each(|dataset| known.look_again(*dataset, stick))?;
         }
         if !dry_run {
             known.forget_sealed()?;
@@ -281,6 +278,17 @@ impl StickState {
         }
         let slot = self.slots.borrow().get(dataset.name()).cloned();
         slot.map_or(Ok(None), |slot| self.open_sound(&slot, b""))
+    }
+
+    /// Looks once more for what a run that was cut off noted: another one may only now have been brought to its end.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn look_again(&self, dataset: Dataset, stick: &OnStick<'_>) -> Result<()> {
+        if let Some(slot) = self.slot_of(dataset, stick)? {
+            self.slots.borrow_mut().insert(dataset.name(), slot);
+        }
+        Ok(())
     }
 
     /// Which of the lists that runs left which were cut off tells what this stick holds. Clones are told apart by the mark, and where no run has

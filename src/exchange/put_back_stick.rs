@@ -14,7 +14,6 @@ use log::{info, warn};
 use super::assess::{Asked, open_on_stick, unfit};
 use super::overlay::{self, Fate, Found, Overlay};
 use super::put_back_server::{Done, PutBack, above, plan, refuse_empty, still_there, tell_of_edits};
-use super::replace::recover;
 use super::session::{Manner, Session, Visit, check_spare, looked_at, on_stick, with_stick};
 use crate::dataset::Dataset;
 use crate::dataset::meta::{self, Meta};
@@ -217,7 +216,7 @@ fn one(run: &PutBack<'_>, session: &Session<'_>, place: &Place) -> Result<Done> 
     let name = dataset.name();
     let stick = session.stick.stick();
     let _lock = run.server.lock(dataset)?;
-    recover(run.server, dataset)?;
+    session.recover(dataset)?;
     still_there(run.server, place)?;
     let now = open_on_stick(stick, dataset)?;
     let seen = see(run, stick, session.state, place, now.as_ref())?;

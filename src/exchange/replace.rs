@@ -8,7 +8,7 @@ use log::{info, warn};
 
 use super::assess::Assessment;
 use super::hooks;
-use super::session::Session;
+use super::session::{Session, on_stick};
 use crate::dataset::meta::{self, Meta};
 use crate::dataset::publish::{self, Compare, Exchanged, Listing, Lists, take_in};
 use crate::dataset::server::Server;
@@ -84,6 +84,15 @@ pub fn recover(server: &Server, dataset: Dataset) -> Result<()> {
 }
 
 impl Session<'_> {
+    /// As [`recover`]; what it noted may be of this session's stick.
+    ///
+    /// # Errors
+    /// `Io`, `Unreadable`.
+    pub fn recover(&self, dataset: Dataset) -> Result<()> {
+        recover(self.server, dataset)?;
+        self.state.look_again(dataset, &on_stick(self.stick.stick())?)
+    }
+
     /// Makes the place in `undo/` for what is about to be replaced.
     ///
     /// # Errors

@@ -68,7 +68,13 @@ impl Oracle {
 
     /// A stick's manifest was spoilt.
     pub fn manifest_spoilt(&mut self, stick: usize) {
-        self.sticks[stick].common = [Common::None, Common::None];
+        for common in &mut self.sticks[stick].common {
+            // The directory of a run that was cut off tells of it all the same.
+            *common = match common {
+                Common::Unclear { .. } => Common::Unclear { server: None },
+                _ => Common::None,
+            };
+        }
         self.sticks[stick].half_written = [None, None];
     }
 
