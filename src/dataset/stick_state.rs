@@ -489,7 +489,14 @@ impl StickState {
     fn make_way(&self, dataset: Dataset) -> Result<()> {
         let (dir, slot) = (self.to_write()?, self.slots.borrow_mut().remove(dataset.name()));
         let common = self.open_sound(&common_name(dataset), b"")?;
-        if common.is_some() && slot != Some(common_name(dataset)) && !self.is_this_run(dataset, common.as_ref()) {
+        let mark = self.mark()?.map(|mark| mark.runs).unwrap_or_default();
+        // That of a stick that had neither the mark nor the manifest that was written last nobody can tell any more.
+        let last = self.manifests()?.pop();
+        let is_found_again = common.as_ref().is_some_and(|common| {
+            let by_digest = last.is_some() && common.header().previous == last;
+            by_digest || mark.iter().any(|run| common.run(dataset.name()) == Some(run))
+        });
+        if is_found_again && slot != Some(common_name(dataset)) && !self.is_this_run(dataset, common.as_ref()) {
             return dir.rename(&common_name(dataset), dir, &other_name(dataset));
         }
         slot.filter(|slot| *slot == other_name(dataset)).map_or(Ok(()), |slot| dir.remove(&slot))
