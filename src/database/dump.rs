@@ -124,6 +124,11 @@ fn tables_at_once(uri: &PgUri, options: &Options, to: &Dir) -> Result<Option<Cou
     }
     if !survey.passwords.is_empty() {
         leave_passwords_out(to)?;
+        let without = self::survey(to)?;
+        if !without.whole || without.tables != survey.tables {
+            let why = format!("{} is not the same without the passwords in it", to.shown(DUMP));
+            return Err(Error::Failed { why, next: "report it: this is a fault of the program" });
+        }
     }
     let mut counts = moment.count()?;
     counts.left_out.extend(survey.left_out.iter().cloned());
