@@ -294,11 +294,10 @@ impl StickState {
     /// Which of the lists that runs left which were cut off tells what this stick holds. Clones are told apart by the mark, and where no run has
     /// marked the stick, by what is on it: it is as before such a run, or as after it.
     fn slot_of(&self, dataset: Dataset, stick: &OnStick<'_>) -> Result<Option<Vec<u8>>> {
-        let mark = self.mark()?.map(|mark| mark.runs).unwrap_or_default();
         let digest = self.met.digest().filter(|digest| !digest.is_empty());
         for slot in [common_name(dataset), other_name(dataset)] {
             let Some(list) = self.open_sound(&slot, b"")? else { continue };
-            let by_mark = mark.iter().any(|run| list.run(dataset.name()) == Some(run));
+            let by_mark = self.is_by_marker(dataset, &list)?;
             let by_digest = digest.is_some() && list.header().previous.as_deref() == digest;
             let is_it = match self.was_cut_off() {
                 true => by_mark || by_digest,
@@ -309,6 +308,12 @@ impl StickState {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a list is of a run that the mark names.
+    fn is_by_marker(&self, dataset: Dataset, list: &Stream) -> Result<bool> {
+        let run = list.run(dataset.name());
+        Ok(run.is_some() && self.mark()?.is_some_and(|mark| mark.runs.iter().any(|by| run == Some(by))))
     }
 
     /// Whether a stick without a mark is as after the run that noted `list`. Where nothing tells, it is as before: so an edit is never taken for one
@@ -489,13 +494,12 @@ impl StickState {
     fn make_way(&self, dataset: Dataset) -> Result<()> {
         let (dir, slot) = (self.to_write()?, self.slots.borrow_mut().remove(dataset.name()));
         let common = self.open_sound(&common_name(dataset), b"")?;
-        let mark = self.mark()?.map(|mark| mark.runs).unwrap_or_default();
         // That of a stick that had neither the mark nor the manifest that was written last nobody can tell any more.
         let last = self.manifests()?.pop();
-        let is_found_again = common.as_ref().is_some_and(|common| {
-            let by_digest = last.is_some() && common.header().previous == last;
-            by_digest || mark.iter().any(|run| common.run(dataset.name()) == Some(run))
-        });
+        let is_found_again = match &common {
+            Some(common) => last.is_some() && common.header().previous == last || self.is_by_marker(dataset, common)?,
+            None => false,
+        };
         if is_found_again && slot != Some(common_name(dataset)) && !self.is_this_run(dataset, common.as_ref()) {
             return dir.rename(&common_name(dataset), dir, &other_name(dataset));
         }
